@@ -1,0 +1,48 @@
+"""The command line: one file per command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from vedette.cli import data, recipes, run
+from vedette.errors import VedetteError
+from vedette.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="vedette",
+    help="Anomaly detection for fleets of IoT devices whose data never leave them.",
+    epilog="Start with: vedette run demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("recipes")(recipes.recipes)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vedette {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version and stop.")) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one line, and exit status 2."""
+    try:
+        app()
+    except VedetteError as error:
+        typer.echo(f"vedette: {error} [{error.code}]", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("vedette: stopped; the same command with --resume goes on from the last round", err=True)
+        sys.exit(130)

@@ -1,0 +1,64 @@
+"""`vedette run`: carry an experiment out."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["run"]
+
+
+class Protocols(StrEnum):
+    """What --protocol takes."""
+
+    published = "published"
+    strict = "strict"
+    both = "both"
+
+
+def _recipe_names(incomplete: str) -> list[str]:
+    from vedette.evaluation.recipe import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or the path of a .toml file.", autocompletion=_recipe_names)],
+    root: Annotated[Path | None, typer.Option("--data", envvar="VEDETTE_DATA", help="Folder that holds the data sets' folders.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where results go.  [default: runs/RECIPE]")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="One seed and few rounds: to see that it works.")] = False,
+    protocol: Annotated[Protocols | None, typer.Option("--protocol", help="Instead of the recipe's choice.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted in --out.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout instead of the table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Run a recipe: print the table, write report.html, metrics.json and the detectors.
+
+    Example: vedette run nsl-kdd-autoencoder --data ~/data --out results --set strategy.rounds=10
+    """
+    from vedette.cli.show import console, headline, progress, results
+    from vedette.evaluation.folder import RunFolder
+    from vedette.evaluation.recipe import load_recipe
+
+    chosen = load_recipe(recipe, quick, changes or [])
+    protocols = chosen.chosen_protocols(protocol.value if protocol else None)
+    folder = RunFolder(out or Path("runs") / chosen.name)
+    experiment = folder.experiment(chosen, root, seed, protocols, resume)
+    with progress(experiment.steps, quiet or as_json) as experiment.on_progress:
+        result = experiment.run()
+    written = folder.store(result)
+    if as_json:
+        typer.echo(json.dumps(result.run))
+        return
+    terminal = console()
+    for name, table in results(result.run, terminal.width):
+        terminal.print(headline(result.run, name), soft_wrap=True, markup=False)
+        terminal.print(table)
+    for file in written:
+        terminal.print(f"wrote {file}", soft_wrap=True, markup=False)

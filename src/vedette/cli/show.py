@@ -1,0 +1,129 @@
+"""What the commands print for people: tables and progress bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from statistics import fmean, pstdev
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vedette.evaluation.experiment import OnProgress
+    from vedette.runtimes.base import Round
+
+__all__ = ["console", "headline", "listing", "progress", "results"]
+
+COLUMNS = {
+    "f1": "F1",
+    "recall": "found",
+    "fpr": "false alarms",
+    "auc_roc": "ROC-AUC",
+    "auc_pr": "PR-AUC",
+    "precision": "precision",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+}
+"""What the table shows, the most telling first; a narrow terminal shows the first five."""
+
+NARROW, WIDE = 5, 124
+
+
+def console(error: bool = False) -> Console:
+    """Return the terminal, or the error stream."""
+    from rich.console import Console
+
+    found = Console(stderr=error, highlight=False)
+    # Without a terminal nothing limits the width.
+    return found if found.is_terminal else Console(stderr=error, highlight=False, width=160)
+
+
+def listing(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Return a table of texts; the first column is never wrapped."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for place, name in enumerate(head):
+        table.add_column(name, no_wrap=place == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(text) for text in row))
+    return table
+
+
+def results(run: Mapping[str, Any], width: int) -> Iterator[tuple[str, Table]]:
+    """Yield one table a protocol: the pooled test figures of each method, mean and spread over the seeds.
+
+    Parameters
+    ----------
+    run
+        The content of metrics.json.
+    width
+        Of the terminal, in characters.
+    """
+    from rich import box
+    from rich.table import Table
+
+    pooled = [row for row in run["rows"] if row["split"] == "test" and row["node"] == "*"]
+    columns = dict(list(COLUMNS.items())[: None if width >= WIDE else NARROW])
+    for protocol in dict.fromkeys(row["protocol"] for row in pooled):
+        table = Table(box=box.SIMPLE, pad_edge=False)
+        table.add_column("method", no_wrap=True)
+        for name in columns.values():
+            table.add_column(name, justify="right", no_wrap=True)
+        for method in dict.fromkeys(row["method"] for row in pooled):
+            rows = [row for row in pooled if row["method"] == method and row["protocol"] == protocol]
+            style = "dim" if method in ("flag-all", "random", "untrained") else "bold" if method == "federated" else None
+            table.add_row(method, *(_spread([row[key] for row in rows]) for key in columns), style=style)
+        yield protocol, table
+
+
+def headline(run: Mapping[str, Any], protocol: str) -> str:
+    """Say in a line what a table is about."""
+    about, seeds = run["data"], run["seeds"]
+    spread = f"{len(seeds)} seeds, mean ± standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
+    share = "" if about["anomaly_share"] is None else f" ({about['anomaly_share']:.1%} anomalous)"
+    return f"{run['recipe']}, {protocol} protocol: {about['nodes']} nodes, {about['rows_test']:,} test rows{share}, {spread}"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    return f"{fmean(known):.3f}" + (f" ±{pstdev(known):.3f}" if len(known) > 1 else "")
+
+
+@contextmanager
+def progress(steps: int, quiet: bool) -> Iterator[OnProgress]:
+    """Show a bar over the rounds of all methods and seeds; yields what to call after each round.
+
+    Parameters
+    ----------
+    steps
+        Runs in rounds that will come.
+    quiet
+        Show nothing.
+    """
+    if quiet:
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    percent = TextColumn("{task.percentage:>3.0f} %")
+    columns = (BarColumn(30), percent, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console(error=True), transient=True) as bar:
+        task, done = bar.add_task("loading the data", total=float(steps)), dict[str, float]()
+
+        def on_round(label: str, entry: Round) -> None:
+            if entry.stage == "rounds":
+                done[label] = entry.number / entry.of
+                loss = "" if entry.loss is None else f", loss {entry.loss:.4g}"
+                bar.update(task, completed=sum(done.values()), description=f"{label}, round {entry.number} of {entry.of}{loss}")
+            elif entry.stage == "calibrate":
+                done[label] = 1.0
+                bar.update(task, completed=sum(done.values()), description=f"{label}, threshold set")
+
+        yield on_round

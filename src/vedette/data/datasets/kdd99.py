@@ -1,0 +1,98 @@
+"""KDD Cup 1999: connections of a simulated military network, each normal or one of 38 attacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vedette.data.dataset import Dataset, Loader
+from vedette.data.datasets.files import Column, find, need_polars, read
+from vedette.data.table import Coded, Feature, Table
+from vedette.errors import DataBroken
+
+__all__ = ["FEATURES", "Kdd99", "connections"]
+
+NAMES = """
+duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot num_failed_logins logged_in num_compromised
+root_shell su_attempted num_root num_file_creations num_shells num_access_files num_outbound_cmds is_host_login is_guest_login count
+srv_count serror_rate srv_serror_rate rerror_rate srv_rerror_rate same_srv_rate diff_srv_rate srv_diff_host_rate dst_host_count
+dst_host_srv_count dst_host_same_srv_rate dst_host_diff_srv_rate dst_host_same_src_port_rate dst_host_srv_diff_host_rate
+dst_host_serror_rate dst_host_srv_serror_rate dst_host_rerror_rate dst_host_srv_rerror_rate
+"""
+SYMBOLIC = {"protocol_type", "service", "flag"}
+UNITS = {"duration": "s", "src_bytes": "B", "dst_bytes": "B"}
+FEATURES = tuple(Feature(name, "category" if name in SYMBOLIC else "number", UNITS.get(name, "")) for name in NAMES.split())
+
+Count = tuple[int, int]
+
+
+def connections(path: Path, label: str, extra: tuple[Column, ...] = (), count: Count | None = None) -> Table:
+    """Read a file of the KDD family.
+
+    Parameters
+    ----------
+    path
+        The file: 41 features, the label and the `extra` columns.
+    label
+        The pattern of a label.
+    extra
+        Columns behind the label, checked and left out.
+    count
+        Rows and normal rows that were published; None accepts any.
+
+    Raises
+    ------
+    DataBroken
+        The file is no such table, or not the published one.
+    """
+    columns = [Column(feature.name, "text" if feature.kind == "category" else "number") for feature in FEATURES]
+    content = read(path, [*columns, Column("label", "text", label), *extra])
+    texts = content.texts["label"]
+    kind = Coded(texts.codes, tuple(level.removesuffix(".") for level in texts.levels))
+    normal = np.array([level == "normal" for level in kind.levels])[kind.codes]
+    if count is not None and (len(kind.codes), int(normal.sum())) != count:
+        raise DataBroken(
+            f"{path}: {len(normal):,} rows, {normal.sum():,} of them normal, where {count[0]:,} and {count[1]:,} were published; "
+            "get the whole file, or set check = false if it is meant to be a sample"
+        )
+    numbers = content.numbers[:, : len(FEATURES) - len(SYMBOLIC)]
+    categories = tuple(content.texts[feature.name] for feature in FEATURES if feature.kind == "category")
+    return Table(FEATURES, np.ascontiguousarray(numbers), categories, label=(~normal).astype(np.int8), kind=kind)
+
+
+class Kdd99(Loader):
+    """KDD Cup 1999, trained on the 10 % file and tested on the labelled ("corrected") test set.
+
+    Parameters
+    ----------
+    full
+        Train on the whole ``kddcup.data`` (4.9 million rows) instead of its 10 %.
+    check
+        Demand the published number of rows and normal rows; False accepts a sample.
+    """
+
+    title: ClassVar[str] = "KDD Cup 1999 network connections (10 % train, corrected test)"
+    licence: ClassVar[str] = "not stated with the files; the UCI repository is understood to list CC BY 4.0, confirm before redistributing"
+    source: ClassVar[str] = "Stolfo, Fan, Lee, Prodromidis, Chan (1999), UCI KDD Archive, from the 1998 DARPA evaluation"
+    how: ClassVar[str] = (
+        "get it from the UCI KDD Archive (kdd.ics.uci.edu/databases/kddcup99): kdd99/kddcup.data_10_percent and kdd99/corrected"
+    )
+    folder: ClassVar[str] = "kdd99"
+    files: ClassVar[tuple[str, ...]] = ("kddcup.data_10_percent", "corrected")
+
+    full: bool = False
+    check: bool = True
+
+    def load(self, root: Path | None, seed: int = 0) -> Dataset:
+        """Read ``train`` and ``test``; see `Loader.load`."""
+        del seed
+        need_polars()
+        train = ("kddcup.data", (4_898_431, 972_781)) if self.full else ("kddcup.data_10_percent", (494_021, 97_278))
+        parts = {"train": train, "test": ("corrected", (311_029, 60_593))}
+        paths = {part: find(type(self), root, name) for part, (name, _) in parts.items()}
+        label = r"[a-z0-9_]{1,32}\."
+        return Dataset(
+            "kdd99", {part: connections(paths[part], label, count=count if self.check else None) for part, (_, count) in parts.items()}
+        )

@@ -1,0 +1,386 @@
+"""A person's own tables: CSV (any separator, with a header) and Parquet files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from vedette.data.dataset import Dataset, Loader
+from vedette.data.datasets.files import Piece, coded, header, joined, need_polars, parquet, seconds, texts
+from vedette.data.table import Coded, Feature, Table
+from vedette.errors import DataBroken, DataMissing, RecipeError, UnknownName
+from vedette.message import Array
+from vedette.registry import suggestion
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["TableFiles"]
+
+MISSING = ("", "na", "n/a", "nan", "null", "none")
+LONGEST_NAME = 200
+HINT = "correct it, or name the column in 'categories' or 'drop'"
+PARQUET = (".parquet", ".pq")
+
+Part = Array | Coded
+"""Some rows of a feature: numbers, or text; where all are missing it is not known yet which, and what stands there is kept as text."""
+
+
+class TableFiles(Loader):
+    """Your own CSV or Parquet files.
+
+    Parameters
+    ----------
+    paths
+        ``files`` in a recipe: glob patterns, relative to the data root, or absolute. Names ending in ``.parquet`` or ``.pq`` are read as
+        Parquet, all others as text with a header; ``.gz`` may follow.
+    test_files
+        More of them: if given, the data set has the tables ``train`` and ``test`` (a file named by both belongs to ``test``), else ``all``.
+    separator
+        One character.
+    node
+        The column that names the device of a row; ``"file"`` makes each file one device.
+    time
+        The column that says when: ISO 8601 text (UTC where it gives no offset) or a number of seconds. Rows are put in its order.
+    label
+        The column that says whether a row is an anomaly.
+    normal
+        What it says if not; compared as a number where both are numbers. Everything else becomes the kind of the anomaly.
+    features
+        The columns to learn from; default: all that are not node, time or label.
+    drop
+        Columns to leave out.
+    categories
+        Columns whose numbers are names of something: ports, error codes.
+    units
+        Physical units by column.
+    ordered
+        Whether the rows of a device follow each other in time; default: whether there is a `time`.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    title: ClassVar[str] = "your own CSV or Parquet files"
+    licence: ClassVar[str] = "your own"
+    source: ClassVar[str] = "you"
+    how: ClassVar[str] = "name them: files = ['plant/*.csv'], relative to the data root or absolute"
+
+    paths: tuple[str, ...] = Field(alias="files", min_length=1)
+    test_files: tuple[str, ...] = ()
+    separator: str = ","
+    node: str | None = None
+    time: str | None = None
+    label: str | None = None
+    normal: str = "0"
+    features: tuple[str, ...] | None = Field(default=None, min_length=1)
+    drop: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    units: Mapping[str, str] = {}
+    ordered: bool | None = None
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, value: str) -> str:
+        if len(value) != 1 or not value.isascii() or value in '"\r\n' or value.isalnum():
+            raise ValueError("needs one ASCII character that is no letter, digit, quote or line end")
+        return value
+
+    @model_validator(mode="after")
+    def _columns_apart(self) -> TableFiles:
+        named = [name for name in (self.node, self.time, self.label) if name is not None]
+        twice = next((name for name in named if named.count(name) > 1 or name in (self.features or ())), None)
+        if twice is not None:
+            raise ValueError(f"column '{twice}' cannot be two things at once (node, time, label, feature)")
+        return self
+
+    def load(self, root: Path | None, seed: int = 0) -> Dataset:
+        """Read the tables; see `Loader.load`.
+
+        Raises
+        ------
+        UnknownName
+            A column of these settings that the files do not have.
+        """
+        del seed
+        need_polars()
+        test = self._matched(root, self.test_files)
+        held_out = {path.resolve() for path in test}
+        train = [path for path in self._matched(root, self.paths) if path.resolve() not in held_out]
+        if not train:
+            raise DataMissing("every file of 'files' is one of 'test_files' too; nothing is left to learn from")
+        names = self._columns(train[0])
+        features = self._features(train[0], names)
+        files = [_File(self, path, group, names, features) for path, group in zip([*train, *test], _groups([*train, *test]), strict=True)]
+        kinds: dict[str, str] = {}
+        for file in files:
+            file.read(kinds)
+        described = tuple(Feature(n, "category" if kinds.get(n) == "category" else "number", self.units.get(n, "")) for n in features)
+        parts = {"train": files[: len(train)], "test": files[len(train) :]} if test else {"all": files}
+        self._check_normal(files)
+        tables = {part: self._table(described, chosen) for part, chosen in parts.items()}
+        return Dataset("table", tables, ordered=self.time is not None if self.ordered is None else self.ordered)
+
+    def _matched(self, root: Path | None, patterns: Sequence[str]) -> list[Path]:
+        """Return the files of some patterns, each once, in order."""
+        base = Path() if root is None else root
+        found: dict[Path, Path] = {}
+        for pattern in patterns:
+            exact = base / pattern
+            matches = [exact] if exact.is_file() else _matches(base, pattern)
+            matches = [path for path in matches if path.is_file()]
+            if not matches:
+                raise DataMissing(f"no file matches '{exact}'; correct the pattern or the data root")
+            for path in matches:
+                found.setdefault(path.resolve(), path)
+        return list(found.values())
+
+    def _columns(self, path: Path) -> tuple[str, ...]:
+        names = tuple(parquet(path).frame.columns) if path.suffix in PARQUET else header(path, self.separator)
+        for i, name in enumerate(names, start=1):
+            if not name.strip():
+                raise DataBroken(f"{path}:1: column {i} has no name; name it in the header (and in 'drop' if it only counts the rows)")
+            if not name.isprintable() or len(name) > LONGEST_NAME:
+                raise DataBroken(f"{path}:1: {name[:40]!r} is no name for column {i}; at most {LONGEST_NAME} printable characters")
+            if names.index(name) != i - 1:
+                raise DataBroken(f"{path}:1: two columns are called '{name}'; rename one")
+        if all(_is_number(name) for name in names):
+            raise DataBroken(f"{path}:1: the first line holds numbers; a line of column names belongs there")
+        return names
+
+    def _features(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:
+        used: dict[str, Iterable[str | None]] = {
+            "node": [self.node] if self.node not in (None, "file") else [],
+            "time": [self.time],
+            "label": [self.label],
+        }
+        used |= {"features": self.features or (), "drop": self.drop, "categories": self.categories, "units": list(self.units)}
+        for setting, columns in used.items():
+            for column in columns:
+                if column is not None and column not in names:
+                    raise UnknownName(f"{path}: no column '{column}' (named in '{setting}'); {suggestion(column, names)}")
+        chosen = self.features or [name for name in names if name not in (self.node, self.time, self.label)]
+        features = tuple(name for name in dict.fromkeys(chosen) if name not in self.drop)
+        if not features:
+            raise DataBroken(f"{path}: no column is left to learn from; it has {', '.join(names)}")
+        return features
+
+    def _check_normal(self, files: Sequence[_File]) -> None:
+        levels = sorted({level for file in files for part in file.kinds for level in part.levels})
+        if self.label is not None and not any(_same(level, self.normal) for level in levels):
+            known = ", ".join(f"'{level:.40}'" for level in levels[:8])
+            raise DataBroken(
+                f"{files[0].path}: column '{self.label}' never says '{self.normal}' but {known}; set 'normal' to what means normal"
+            )
+
+    def _table(self, features: tuple[Feature, ...], files: Sequence[_File]) -> Table:
+        rows = sum(file.rows for file in files)
+        numbers = np.empty((rows, sum(feature.kind == "number" for feature in features)), dtype=np.float64)
+        categories = []
+        for feature in features:
+            parts = [part for file in files for part in file.parts.pop(feature.name)]
+            if feature.kind == "number":
+                at = [f.name for f in features if f.kind == "number"].index(feature.name)
+                np.concatenate([_as_numbers(part) for part in parts], out=numbers[:, at])
+            else:
+                categories.append(joined([part for part in parts if isinstance(part, Coded)]))
+        kind = joined([part for file in files for part in file.kinds]) if self.label is not None else None
+        label = None
+        if kind is not None:
+            label = np.array([not _same(level, self.normal) for level in kind.levels], dtype=np.int8)[kind.codes]
+        group = joined([part for file in files for part in file.groups]) if self.node is not None else None
+        time = np.concatenate([part for file in files for part in file.times]) if self.time is not None else None
+        return _in_order(Table(features, numbers, tuple(categories), label=label, kind=kind, group=group, time=time))
+
+
+class _File:
+    """One file on its way into a table: its columns, piece by piece.
+
+    Parameters
+    ----------
+    settings
+        Which column is what.
+    path, group
+        The file, and its name as a device.
+    names, features
+        The columns of the first file, and those to learn from.
+    """
+
+    def __init__(self, settings: TableFiles, path: Path, group: str, names: Sequence[str], features: Sequence[str]) -> None:
+        self.settings, self.path, self.group, self.names = settings, path, group, names
+        self.rows = 0
+        self.parts: dict[str, list[Part]] = {name: [] for name in features}
+        self.kinds: list[Coded] = []
+        self.groups: list[Coded] = []
+        self.times: list[Array] = []
+
+    def read(self, kinds: dict[str, str]) -> None:
+        """Read the file; `kinds` remembers over all files which columns hold numbers and which text."""
+        for piece in self._pieces():
+            rows = piece.frame.height
+            self.rows += rows
+            for name, parts in self.parts.items():
+                forced = name in self.settings.categories or (self.path.suffix in PARQUET and not _is_numeric(piece, name))
+                parts.append(_feature(piece, name, kinds, forced))
+            if self.settings.label is not None:
+                self.kinds.append(_names(piece, self.settings.label, "no label"))
+            if self.settings.node == "file":
+                self.groups.append(Coded(np.zeros(rows, dtype=np.int32), (self.group,)))
+            elif self.settings.node is not None:
+                self.groups.append(_names(piece, self.settings.node, "no device"))
+            if self.settings.time is not None:
+                self.times.append(_moments(piece, self.settings.time, kinds))
+
+    def _pieces(self) -> Iterator[Piece]:
+        names = self.settings._columns(self.path)
+        for name in self.names:
+            if name not in names:
+                raise DataBroken(f"{self.path}: no column '{name}', which the other files have; {suggestion(name, names)}")
+        for name in names:
+            if name not in self.names:
+                raise DataBroken(f"{self.path}: column '{name}', which the other files do not have; {suggestion(name, self.names)}")
+        if self.path.suffix not in PARQUET:
+            yield from texts(self.path, self.settings.separator, names)
+            return
+        special = (self.settings.node if self.settings.node != "file" else None, self.settings.time, self.settings.label)
+        piece = parquet(self.path, [name for name in names if name in self.parts or name in special])
+        if not piece.frame.height:
+            raise DataBroken(f"{self.path}: the file has columns but no rows")
+        yield piece
+
+
+def _feature(piece: Piece, name: str, kinds: dict[str, str], forced: bool) -> Part:
+    """Return some rows of a feature; a column holds either numbers or text, and its first value decides."""
+    column = _plain(piece, name)
+    values, missing = _numbers(column)
+    if missing.all():
+        return _coded(column)
+    first = int(missing.arg_min() or 0)
+    kind = kinds.setdefault(name, "category" if forced or values[first] is None else "number")
+    if kind == "category":
+        number = values.is_not_null() & ~missing
+        if not forced and number.any():
+            raise piece.blame(_first(number), name, f"is a number, but other rows hold text; {HINT}")
+        return _coded(column)
+    text = values.is_null() & ~missing
+    if forced or text.any():
+        raise piece.blame(first if forced else _first(text), name, f"is no number, but other rows hold numbers; {HINT}")
+    array = values.set(missing, None).fill_null(np.nan).to_numpy()
+    if np.isinf(array).any():
+        raise piece.blame(int(np.isinf(array).argmax()), name, f"is no finite number; {HINT}")
+    return array
+
+
+def _is_numeric(piece: Piece, name: str) -> bool:
+    """Say whether a Parquet column is numbers by its type."""
+    return _plain(piece, name).dtype.is_numeric()
+
+
+def _plain(piece: Piece, name: str) -> pl.Series:
+    """Return a column as numbers or text."""
+    import polars as pl
+
+    column = piece.frame[name]
+    if column.dtype.is_numeric() or column.dtype == pl.String:
+        return column
+    if column.dtype == pl.Boolean:
+        return column.cast(pl.Int8)
+    if column.dtype in (pl.Null, pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    raise DataBroken(f"{piece.path}: column '{name}' holds {column.dtype}, neither numbers nor text; name it in 'drop' (or 'time')")
+
+
+def _numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return a column as float64 (null where it is none) and where it says that a value is missing."""
+    import polars as pl
+
+    if column.dtype == pl.String:
+        text = column.fill_null("").str.strip_chars()
+        return text.cast(pl.Float64, strict=False), text.str.to_lowercase().is_in(MISSING)
+    values = column.cast(pl.Float64)
+    return values, values.is_null() | values.is_nan().fill_null(False)
+
+
+def _coded(column: pl.Series) -> Coded:
+    import polars as pl
+
+    return coded(column.cast(pl.String).fill_null(""))
+
+
+def _names(piece: Piece, name: str, what: str) -> Coded:
+    """Return some rows of the label or node column, as text; none may be missing."""
+    import polars as pl
+
+    column = _plain(piece, name).cast(pl.String).fill_null("").str.strip_chars()
+    empty = column.str.to_lowercase().is_in(("", "nan"))
+    if empty.any():
+        raise piece.blame(_first(empty), name, f"is {what}; every row needs one")
+    return coded(column)
+
+
+def _moments(piece: Piece, name: str, kinds: dict[str, str]) -> Array:
+    """Return [rows] float64 seconds; a column holds either seconds or ISO 8601 text, and its first value decides."""
+    import polars as pl
+
+    column = piece.frame[name]
+    if column.dtype in (pl.Date, pl.Datetime):
+        values = column.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
+    else:
+        column = _plain(piece, name)
+        text = column.cast(pl.String).fill_null("").str.strip_chars()
+        values = text.cast(pl.Float64, strict=False) if not column.dtype.is_numeric() else column.cast(pl.Float64)
+        if kinds.setdefault(name, "number" if values[0] is not None else "text") == "text":
+            values = seconds(text)
+    wrong = ~values.is_finite().fill_null(False)
+    if wrong.any():
+        raise piece.blame(
+            _first(wrong), name, "is no time; ISO 8601 text such as 2024-05-01T12:00:00Z or a number of seconds, in all rows alike"
+        )
+    return values.to_numpy()
+
+
+def _in_order(table: Table) -> Table:
+    """Put the rows of a device together, in the order of time; rows of the same time stay as they were."""
+    keys = [key for key in (table.time, None if table.group is None else table.group.codes) if key is not None]
+    order = np.lexsort(keys) if keys else np.arange(len(table))
+    return table if (np.diff(order) == 1).all() else table.take(order)
+
+
+def _groups(paths: Sequence[Path]) -> list[str]:
+    """Name files as devices: the shortest path that tells them apart, without suffix where that stays clear."""
+    base = os.path.commonpath([path.absolute().parent for path in paths])
+    full = [path.absolute().relative_to(base) for path in paths]
+    short = [path.with_name(path.name.removesuffix(".gz")).with_suffix("").as_posix() for path in full]
+    return short if len(set(short)) == len(short) else [path.as_posix() for path in full]
+
+
+def _matches(base: Path, pattern: str) -> list[Path]:
+    anchor = Path(pattern).anchor
+    try:
+        return sorted(Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else base.glob(pattern))
+    except ValueError as error:
+        raise RecipeError(f"'{pattern}' is no pattern of file names ({error})") from error
+
+
+def _as_numbers(part: Part) -> Array:
+    return np.full(len(part.codes), np.nan) if isinstance(part, Coded) else part
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _same(text: str, other: str) -> bool:
+    return text == other or (_is_number(text) and _is_number(other) and float(text) == float(other))
+
+
+def _first(mask: pl.Series) -> int:
+    return int(mask.to_numpy().argmax())

@@ -1,0 +1,161 @@
+"""Statistics that merge: a fleet's moments, extremes, counts and quantiles without its rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vedette.message import Array
+
+__all__ = ["Extremes", "Moments", "Sketch"]
+
+
+class Moments:
+    """Count, mean and squared deviation of each column, merged exactly (Chan et al. 1983).
+
+    Parameters
+    ----------
+    count
+        [columns] float64, values seen (missing ones are not).
+    mean
+        [columns] float64.
+    spread
+        [columns] float64, sum of squared deviations from the mean.
+    """
+
+    def __init__(self, count: Array, mean: Array, spread: Array) -> None:
+        self.count, self.mean, self.spread = count, mean, spread
+
+    @classmethod
+    def of(cls, values: Array) -> Moments:
+        """Summarise [rows, columns]; NaN cells are left out."""
+        known = np.isfinite(values)
+        count = known.sum(axis=0).astype(np.float64)
+        at_least_one = np.maximum(count, 1)
+        mean = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / at_least_one
+        spread = (np.where(known, values - mean, 0) ** 2).sum(axis=0, dtype=np.float64)
+        return cls(count, mean, spread)
+
+    @classmethod
+    def merged(cls, parts: Iterable[Moments]) -> Moments:
+        """Merge summaries of disjoint rows."""
+        total: Moments | None = None
+        for part in parts:
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError("nothing to merge")
+        return total
+
+    def __add__(self, other: Moments) -> Moments:
+        count = self.count + other.count
+        share = other.count / np.maximum(count, 1)
+        step = other.mean - self.mean
+        return Moments(count, self.mean + step * share, self.spread + other.spread + step**2 * self.count * share)
+
+    @property
+    def variance(self) -> Array:
+        """[columns] population variance; 0 where nothing was seen."""
+        return np.asarray(self.spread / np.maximum(self.count, 1))
+
+    def table(self) -> Array:
+        """Return the summary as [3, columns] float64, to travel."""
+        return np.stack([self.count, self.mean, self.spread])
+
+    @classmethod
+    def from_table(cls, table: Array) -> Moments:
+        """Inverse of `table`."""
+        return cls(*np.asarray(table, dtype=np.float64))
+
+
+class Extremes:
+    """Smallest and largest value of each column; +inf and -inf where nothing was seen.
+
+    Parameters
+    ----------
+    low, high
+        [columns] float64.
+    """
+
+    def __init__(self, low: Array, high: Array) -> None:
+        self.low, self.high = low, high
+
+    @classmethod
+    def of(cls, values: Array) -> Extremes:
+        """Summarise [rows, columns]; NaN cells are left out."""
+        known = np.isfinite(values)
+        low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+        high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+        return cls(low.astype(np.float64), high.astype(np.float64))
+
+    @classmethod
+    def merged(cls, parts: Iterable[Extremes]) -> Extremes:
+        """Merge summaries."""
+        kept = list(parts)
+        return cls(np.min([part.low for part in kept], axis=0), np.max([part.high for part in kept], axis=0))
+
+    def table(self) -> Array:
+        """Return the summary as [2, columns] float64, to travel."""
+        return np.stack([self.low, self.high])
+
+    @classmethod
+    def from_table(cls, table: Array) -> Extremes:
+        """Inverse of `table`."""
+        return cls(*np.asarray(table, dtype=np.float64))
+
+
+class Sketch:
+    """Quantiles of non-negative values from counts in logarithmic bins (DDSketch, Masson et al. 2019).
+
+    A quantile is off by at most `ACCURACY` of its value; merging adds counts, so it loses nothing.
+
+    Parameters
+    ----------
+    bins
+        [used bins] int64, ascending: bin i holds values in (g**(i-1), g**i]; `ZERO` holds values up to `SMALLEST`.
+    counts
+        [used bins] float64.
+    """
+
+    ACCURACY = 0.001
+    SMALLEST = 1e-12
+    ZERO = -(2**31)
+    _GROWTH = (1 + ACCURACY) / (1 - ACCURACY)
+
+    def __init__(self, bins: Array, counts: Array) -> None:
+        self.bins, self.counts = bins, counts
+
+    @classmethod
+    def of(cls, values: Array) -> Sketch:
+        """Summarise [rows] values >= 0."""
+        values = np.asarray(values, dtype=np.float64)
+        large = values > cls.SMALLEST
+        bins = np.full(len(values), cls.ZERO, dtype=np.int64)
+        bins[large] = np.ceil(np.log(values[large]) / math.log(cls._GROWTH))
+        used, counts = np.unique(bins, return_counts=True)
+        return cls(used, counts.astype(np.float64))
+
+    @classmethod
+    def merged(cls, parts: Sequence[Sketch]) -> Sketch:
+        """Merge summaries of disjoint rows."""
+        used, place = np.unique(np.concatenate([part.bins for part in parts]), return_inverse=True)
+        return cls(used, np.bincount(place, weights=np.concatenate([part.counts for part in parts]), minlength=len(used)))
+
+    def quantile(self, share: float) -> float:
+        """Return the smallest value that at least `share` of the rows do not exceed, to within `ACCURACY`."""
+        total = self.counts.sum()
+        if not total:
+            return math.nan
+        at = int(np.searchsorted(np.cumsum(self.counts), share * total, side="left"))
+        place = int(self.bins[min(at, len(self.bins) - 1)])
+        return 0.0 if place == self.ZERO else float(2 * self._GROWTH**place / (self._GROWTH + 1))
+
+    def table(self) -> Array:
+        """Return the summary as [2, used bins] float64, to travel."""
+        return np.stack([self.bins.astype(np.float64), self.counts])
+
+    @classmethod
+    def from_table(cls, table: Array) -> Sketch:
+        """Inverse of `table`."""
+        return cls(np.asarray(table[0]).astype(np.int64), np.asarray(table[1], dtype=np.float64))

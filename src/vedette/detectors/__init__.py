@@ -1,0 +1,41 @@
+"""Detectors: scaling + model + threshold; rows in, scores out, higher = more anomalous."""
+
+from typing import TYPE_CHECKING
+
+from vedette.lazy import lazily
+
+if TYPE_CHECKING:
+    from vedette.detectors.autoencoder import Autoencoder
+    from vedette.detectors.base import DETECTORS, Detector, load_detector
+    from vedette.detectors.classical import Pca, VarianceDistance
+    from vedette.detectors.mlp import Mlp
+    from vedette.detectors.threshold import Fixed, MeanStd, Quantile
+
+__all__ = [
+    "DETECTORS",
+    "Autoencoder",
+    "Detector",
+    "Fixed",
+    "MeanStd",
+    "Mlp",
+    "Pca",
+    "Quantile",
+    "VarianceDistance",
+    "load_detector",
+]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "DETECTORS": "vedette.detectors.base",
+        "Autoencoder": "vedette.detectors.autoencoder",
+        "Detector": "vedette.detectors.base",
+        "Fixed": "vedette.detectors.threshold",
+        "MeanStd": "vedette.detectors.threshold",
+        "Mlp": "vedette.detectors.mlp",
+        "Pca": "vedette.detectors.classical",
+        "Quantile": "vedette.detectors.threshold",
+        "VarianceDistance": "vedette.detectors.classical",
+        "load_detector": "vedette.detectors.base",
+    },
+)

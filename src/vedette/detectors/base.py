@@ -1,0 +1,234 @@
+"""What a detector is: scaling + model + threshold, with PyOD's contract."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, PrivateAttr
+
+from vedette.data.scaling import Scaler, Scaling
+from vedette.data.summaries import Moments, Sketch
+from vedette.data.table import Table
+from vedette.detectors.threshold import AnyThreshold, Quantile
+from vedette.errors import CheckpointError, DataUnusable, DetectorMisused
+from vedette.files import read_memory, write_atomic, write_memory
+from vedette.message import Array, Memory
+from vedette.registry import Registry
+from vedette.settings import Settings, build, describe
+
+__all__ = ["DETECTORS", "Detector", "load_detector"]
+
+DETECTORS: Registry[type[Detector]] = Registry(
+    "detector",
+    {
+        "autoencoder": "vedette.detectors.autoencoder:Autoencoder",
+        "mlp": "vedette.detectors.mlp:Mlp",
+        "pca": "vedette.detectors.classical:Pca",
+        "variance-distance": "vedette.detectors.classical:VarianceDistance",
+    },
+)
+
+
+class Detector(Settings, ABC):
+    """Base of all detectors: the fields are settings, what was learned is a state (`memory`) beside them.
+
+    Parameters
+    ----------
+    scaling
+        How raw rows become what the model sees.
+    threshold
+        The rule for the threshold, applied to the scores of training rows.
+
+    Attributes
+    ----------
+    learning
+        ``"one-class"`` learns from normal rows, ``"supervised"`` from labels, ``"unsupervised"`` from anything.
+    windowed
+        Whether it looks at several rows at once.
+    multivariate
+        Whether it takes several features.
+    causal_delay
+        Rows it must wait for before it can score one.
+    threshold_
+        After `fit`: rows that score at or above it are anomalies.
+    decision_scores_, labels_
+        After `fit`: scores and predictions of the training rows.
+    """
+
+    learning: ClassVar[Literal["one-class", "supervised", "unsupervised"]]
+    windowed: ClassVar[bool] = False
+    multivariate: ClassVar[bool] = True
+    causal_delay: ClassVar[int] = 0
+
+    scaling: Scaling = Scaling()
+    threshold: AnyThreshold = Field(default_factory=Quantile)
+
+    _memory: Memory | None = PrivateAttr(default=None)
+    _scaler: Scaler | None = PrivateAttr(default=None)
+    _training_scores: Array | None = PrivateAttr(default=None)
+
+    @abstractmethod
+    def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
+        """Return the memory with the model learned from a table of training rows; the scaler is in it already."""
+
+    @abstractmethod
+    def score_rows(self, scaled: Array) -> Array:
+        """Return [rows] float64 >= 0 of scaled rows [rows, features] float32."""
+
+    def fit(self, x: Array | Table, y: Array | None = None, seed: int = 0) -> Self:
+        """Learn from one table.
+
+        Parameters
+        ----------
+        x
+            [rows, features] of numbers, or a table. One-class detectors leave out rows labelled 1.
+        y
+            [rows] of 0 and 1; supervised detectors need it.
+        seed
+            For first weights and the order of rows.
+
+        Raises
+        ------
+        DataUnusable
+            No rows, no labels where they are needed, features without values or without any variation.
+        """
+        table = _table(x, y)
+        if self.learning == "supervised" and table.label is None:
+            raise DataUnusable("a supervised detector needs labels: fit(x, y)")
+        train = table.normal() if self.learning == "one-class" else table
+        scaler = self.scaling.fitted(self.scaling.summary(train), train.features)
+        memory = self.learn(train, dict(scaler.memory()), seed)
+        self.restore(memory)
+        normal = self.raw_scores(train.normal())
+        scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
+        self.restore({**memory, **scores, **{f"own.{key}": table for key, table in scores.items()}})
+        self._training_scores = self.raw_scores(table)
+        return self
+
+    def raw_scores(self, table: Table) -> Array:
+        """Return the scores [rows] float64 of a table, scaled and scored chunk by chunk."""
+        parts = [self.score_rows(self.scaler.transform(chunk)) for chunk in table.chunks(16_384)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def decision_function(self, x: Array | Table) -> Array:
+        """Score rows: [rows, features] or a table -> [rows] float64, higher = more anomalous.
+
+        Raises
+        ------
+        DetectorMisused
+            Not fitted yet, or rows with other features.
+        """
+        if isinstance(x, Table):
+            return self.raw_scores(x)
+        scaler = self.scaler
+        if any(feature.kind == "category" for feature in scaler.features):
+            raise DetectorMisused("this detector was fitted on categories too: pass a Table, not an array")
+        x = np.asarray(x)
+        if x.ndim != 2 or x.shape[1] != len(scaler.features):
+            raise DetectorMisused(f"expected rows [rows, {len(scaler.features)}], got an array of shape {x.shape}")
+        return self.raw_scores(Table(scaler.features, x))
+
+    def predict(self, x: Array | Table) -> Array:
+        """Say which rows are anomalies: [rows] int, 1 where the score reaches `threshold_`."""
+        return (self.decision_function(x) >= self.threshold_).astype(np.int64)
+
+    @property
+    def memory(self) -> Memory:
+        """All that was learned, as arrays, numbers and text."""
+        if self._memory is None:
+            raise DetectorMisused("this detector is not fitted yet: call fit, or federate it")
+        return self._memory
+
+    @property
+    def scaler(self) -> Scaler:
+        """The fitted scaling."""
+        self.memory  # noqa: B018 - says so if there is nothing yet
+        assert self._scaler is not None
+        return self._scaler
+
+    @property
+    def threshold_(self) -> float:
+        """From this score on a row is an anomaly."""
+        memory, whose = self.memory, "own." if self.threshold.fit == "local" else ""
+        if f"{whose}scores.sketch" not in memory:
+            raise DetectorMisused("this detector is not calibrated: it saw no normal row to set a threshold by")
+        moments = Moments.from_table(np.asarray(memory[f"{whose}scores.moments"]))
+        return self.threshold.value(moments, Sketch.from_table(np.asarray(memory[f"{whose}scores.sketch"])))
+
+    @property
+    def decision_scores_(self) -> Array:
+        """Scores of the rows `fit` was given."""
+        if self._training_scores is None:
+            raise DetectorMisused("no training scores: this detector was restored or federated, not fitted here")
+        return self._training_scores
+
+    @property
+    def labels_(self) -> Array:
+        """Predictions for the rows `fit` was given."""
+        return (self.decision_scores_ >= self.threshold_).astype(np.int64)
+
+    def restore(self, memory: Memory) -> Self:
+        """Take over a state, such as a node's after a federation."""
+        self._scaler = Scaler.from_memory(memory)
+        self._memory = memory
+        self._training_scores = None
+        return self
+
+    def restored(self, memory: Memory) -> Self:
+        """Return a detector of the same settings with a state."""
+        return self.model_copy().restore(memory)
+
+    def save(self, folder: Path) -> None:
+        """Write ``weights.safetensors`` and ``detector.json`` into a folder, each whole or not at all.
+
+        Raises
+        ------
+        StorageError
+            The folder cannot be written.
+        """
+        weights = folder / "weights.safetensors"
+        write_memory(weights, self.memory)
+        about = {
+            "schema": "vedette.detector/1",
+            "detector": describe(DETECTORS, self),
+            "threshold": self.threshold_,
+            "sha256": {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()},
+        }
+        write_atomic(folder / "detector.json", json.dumps(about, indent=1))
+
+
+def load_detector(folder: Path) -> Detector:
+    """Read a detector that `Detector.save` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        A file is absent, damaged, of another version, or does not match its checksum.
+    """
+    try:
+        about = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+        if about["schema"] != "vedette.detector/1":
+            raise CheckpointError(f"{folder}: written in the format '{about['schema']}', this version reads 'vedette.detector/1'")
+        settings, checksum = about["detector"], about["sha256"]["weights.safetensors"]
+        found = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"cannot read the detector in {folder}: {error}") from None
+    if found != checksum:
+        raise CheckpointError(f"{folder}: weights.safetensors does not match its checksum; copy the folder again")
+    memory, _ = read_memory(folder / "weights.safetensors")
+    return build(DETECTORS, settings, f"{folder / 'detector.json'}").restore(memory)
+
+
+def _table(x: Array | Table, y: Array | None) -> Table:
+    if not isinstance(x, Table):
+        return Table.from_array(x, y)
+    if y is None:
+        return x
+    fields: Mapping[str, Any] = {**x.__dict__, "label": np.asarray(y).astype(np.int8)}
+    return Table(**fields)

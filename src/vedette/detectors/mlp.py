@@ -1,0 +1,59 @@
+"""The supervised classifier: a dense network that tells anomalous from normal rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vedette.detectors.network import NetworkDetector, dense
+from vedette.detectors.threshold import AnyThreshold, Fixed
+from vedette.message import Array, Memory
+from vedette.training.task import Layers
+
+__all__ = ["Mlp"]
+
+
+class Mlp(NetworkDetector):
+    """Dense classifier with ReLU layers and one logit; its score is the probability of an anomaly.
+
+    Parameters
+    ----------
+    hidden
+        Widths of the hidden layers.
+    dropout
+        Share of each hidden layer's units left out in training.
+    batch_norm
+        Whether each hidden layer is batch-normalised.
+    threshold
+        0.5 unless another rule is given.
+    """
+
+    learning: ClassVar[Literal["supervised"]] = "supervised"
+
+    loss: Literal["cross-entropy"] = "cross-entropy"
+    hidden: tuple[int, ...] = Field(default=(64, 32), min_length=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    batch_norm: bool = False
+    threshold: AnyThreshold = Field(default_factory=Fixed)
+
+    def networks(self, features: int) -> Mapping[str, Layers]:
+        widths = [features, *self.hidden]
+        layers: list[dict[str, Any]] = []
+        for place, (inputs, outputs) in enumerate(itertools.pairwise(widths), 1):
+            layers += dense(f"dense{place}", inputs, outputs, None)
+            if self.batch_norm:
+                layers.append({"name": f"norm{place}", "kind": "batch-norm", "width": outputs})
+            layers.append({"name": f"relu{place}", "kind": "relu"})
+            if self.dropout:
+                layers.append({"name": f"dropout{place}", "kind": "dropout", "share": self.dropout})
+        return {self.role: [*layers, *dense("output", widths[-1], 1, None)]}
+
+    def residuals(self, inputs: Array, outputs: Array) -> Array:
+        return 1 / (1 + np.exp(-outputs.astype(np.float64)))
+
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        return np.asarray(self.residuals(inputs, outputs)[:, 0])

@@ -1,0 +1,90 @@
+"""Detectors whose model is a network: what they share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, PrivateAttr
+
+from vedette.data.scaling import Scaler
+from vedette.data.table import Table
+from vedette.detectors.base import Detector
+from vedette.message import Array, Memory, Query, Vector
+from vedette.training.networks import Network
+from vedette.training.task import Job, Layers, Optimiser, Task, Work
+from vedette.training.trainer import LoopTrainer
+
+__all__ = ["NetworkDetector", "dense"]
+
+
+class NetworkDetector(Detector):
+    """Base of detectors that a strategy can train among many nodes (`vedette.training.task.Learnable`).
+
+    Parameters
+    ----------
+    epochs
+        Passes over the rows in `fit`; a federation counts its own (rounds × epochs a round).
+    optimiser
+        How weights move.
+    """
+
+    role: ClassVar[str] = "model"
+    """The network that scores."""
+    loss: Any
+
+    epochs: float = Field(default=20, ge=0)
+    optimiser: Optimiser = Optimiser()
+
+    _network: Network | None = PrivateAttr(default=None)
+
+    @property
+    def calibrates_residuals(self) -> bool:
+        """Whether the score needs the residuals of normal rows (``residuals.moments`` in the memory)."""
+        return False
+
+    @abstractmethod
+    def networks(self, features: int) -> Mapping[str, Layers]:
+        """Return the networks by role for so many scaled features."""
+
+    def scaled(self, table: Table, memory: Memory) -> Array:
+        """Return [rows, features] float32 of raw rows, by the scaler in a node's memory."""
+        return Scaler.from_memory(memory).transform(table)
+
+    def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
+        queries = {"residuals": Query("residuals")} if self.calibrates_residuals else {}
+        work = Work(tasks=(Task(role=self.role, epochs=self.epochs),), queries=queries)
+        job = Job("fit", table, work, memory)
+        ((_, done, learned),) = LoopTrainer().run(self, [job], (), seed, 0, "train")
+        return {**learned, **done.answers.tables}
+
+    def score_rows(self, scaled: Array) -> Array:
+        network = self.network()
+        return self.scores(scaled, network.forward(scaled), self.memory)
+
+    def network(self) -> Network:
+        """Return the network that scores, with its learned weights."""
+        if self._network is None:
+            memory = self.memory
+            self._network = Network(self.networks(self.scaler.width)[self.role])
+            self._network.load(Vector(memory[f"network.{self.role}"], str(memory[f"layout.{self.role}"])))  # type: ignore[arg-type]
+        return self._network
+
+    @abstractmethod
+    def residuals(self, inputs: Array, outputs: Array) -> Array:
+        """Return [rows, features] float64, how far each output is from what it should be."""
+
+    @abstractmethod
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        """Return [rows] float64 >= 0 of scaled inputs and the network's outputs."""
+
+    def restore(self, memory: Memory) -> Self:
+        self._network = None
+        return super().restore(memory)
+
+
+def dense(name: str, inputs: int, outputs: int, activation: str | None = "relu") -> list[dict[str, Any]]:
+    """Return a dense layer as data, with its activation."""
+    layers: list[dict[str, Any]] = [{"name": name, "kind": "dense", "inputs": inputs, "outputs": outputs}]
+    return layers if activation is None else [*layers, {"name": f"{name}-{activation}", "kind": activation}]

@@ -1,0 +1,245 @@
+"""Experiments: a recipe carried out, every method on the same rows, every number with how it was made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from vedette.data.dataset import Dataset
+from vedette.data.datasets import LOADERS
+from vedette.data.fleet import Fleet
+from vedette.data.table import Table
+from vedette.detectors.base import Detector
+from vedette.detectors.network import NetworkDetector
+from vedette.evaluation.methods import Bench, Setting, method_named
+from vedette.evaluation.protocol import Parts
+from vedette.evaluation.recipe import ProtocolName, Recipe
+from vedette.evaluation.report import Curve, Holding, Trace
+from vedette.evaluation.scoring import Scored, metric_rows
+from vedette.runtimes.base import Outcome, Round, plan_of
+from vedette.runtimes.local import LocalRuntime
+from vedette.settings import describe
+from vedette.strategies.base import Strategy
+from vedette.version import __version__
+
+__all__ = ["Experiment", "OnProgress", "Result"]
+
+OnProgress: TypeAlias = Callable[[str, Round], None]
+"""Called with a line such as ``"strict, seed 3, federated"`` and the round just finished."""
+
+
+@dataclass
+class Result:
+    """What an experiment found.
+
+    Attributes
+    ----------
+    run
+        The content of metrics.json.
+    curves, traces, holdings
+        For the report.
+    detectors
+        Method -> node -> detector, of the first protocol and seed.
+    """
+
+    run: dict[str, Any]
+    curves: list[Curve] = field(default_factory=list)
+    traces: list[Trace] = field(default_factory=list)
+    holdings: list[Holding] = field(default_factory=list)
+    detectors: dict[str, Mapping[str, Detector]] = field(default_factory=dict)
+
+
+class Experiment:
+    """Carries a recipe out.
+
+    Parameters
+    ----------
+    recipe
+        What to do.
+    root
+        Data root, or None.
+    seed
+        Base seed; run i uses seed + i.
+    protocols
+        Names of those to run; the recipe's own choice if empty.
+    checkpoints
+        Folder for the state after every round; None keeps none.
+    resume
+        Go on from the states in that folder.
+    on_progress
+        Told of every round.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        root: Path | None = None,
+        seed: int = 0,
+        protocols: Sequence[ProtocolName] = (),
+        checkpoints: Path | None = None,
+        resume: bool = False,
+        on_progress: OnProgress = lambda *_: None,
+    ) -> None:
+        self.recipe, self.root, self.seed = recipe, root, seed
+        self.protocols = list(protocols) or recipe.chosen_protocols()
+        self.checkpoints, self.resume, self.on_progress = checkpoints, resume, on_progress
+        self.methods = {name: method_named(name) for name in recipe.methods}
+        self._timing: dict[str, float] = {}
+        self._traffic: dict[str, int] = {}
+        self._loaded: dict[int | None, Dataset] = {}
+
+    @property
+    def steps(self) -> int:
+        """How many runs in rounds there will be, for a progress bar."""
+        in_rounds = sum(method in ("untrained", "local", "centralised", "federated") for method in self.methods)
+        return len(self.protocols) * self.recipe.seeds * in_rounds
+
+    def run(self) -> Result:
+        """Run all protocols, seeds and methods.
+
+        Raises
+        ------
+        VedetteError
+            What a user can cause.
+        """
+        result = Result(run={})
+        seeds = [self.seed + i for i in range(self.recipe.seeds)]
+        rows: list[dict[str, Any]] = []
+        for protocol in self.protocols:
+            recipe = self.recipe.under(protocol)
+            for seed in seeds:
+                with self._timed("data"):
+                    parts = recipe.protocols[protocol].parts(self._dataset(recipe, seed), seed)
+                    setting = _shared_out(recipe, protocol, seed, parts)
+                first = protocol == self.protocols[0] and seed == seeds[0]
+                if first:
+                    result.holdings, about_data = _holdings(recipe, seed, parts), _about(recipe, setting, parts)
+                rows += self._table(setting, result, first)
+        result.run = {
+            "schema": "vedette.run/1",
+            "recipe": self.recipe.name,
+            "title": self.recipe.title,
+            "description": self.recipe.description,
+            "source": self.recipe.source,
+            "version": __version__,
+            "seed": self.seed,
+            "seeds": seeds,
+            "runtime": "local",
+            "data": about_data,
+            "rows": rows,
+            "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
+            "traffic_bytes": self._traffic,
+            "settings": self.recipe.model_dump(mode="json"),
+        }
+        return result
+
+    def _table(self, setting: Setting, result: Result, first: bool) -> list[dict[str, Any]]:
+        """Train and score every method on one setting."""
+        rows: list[dict[str, Any]] = []
+        bench = Bench(setting, lambda *run: self._carried(setting, *run))
+        for name, method in self.methods.items():
+            with self._timed(f"train {name}"):
+                made = method(bench)
+            if made.curve:
+                result.curves.append(Curve(name, setting.protocol, setting.seed, made.curve))
+            if first and made.detectors:
+                result.detectors[name] = made.detectors
+            for split, tests in setting.tests.items():
+                with self._timed(f"score {name}"):
+                    scored = made.score(tests)
+                rows += metric_rows(scored, {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed})
+                if first and split == "test" and name == "federated":
+                    result.traces = _traces(name, setting, scored, tests)
+        return rows
+
+    def _carried(
+        self, setting: Setting, name: str, detector: NetworkDetector, strategy: Strategy, train: Fleet, calibration: Fleet
+    ) -> Outcome:
+        label = f"{setting.protocol}, seed {setting.seed}, {name}"
+        file = None if self.checkpoints is None else self.checkpoints / f"{setting.protocol}-{setting.seed}-{name}.safetensors"
+        runtime = LocalRuntime(train, calibration, file, self.resume)
+        plan = plan_of(detector, strategy, train.features, setting.seed)
+        outcome = runtime.run(plan, lambda entry, _: self.on_progress(label, entry))
+        if name != "centralised":
+            self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
+        return outcome
+
+    def _dataset(self, recipe: Recipe, seed: int) -> Dataset:
+        wanted = seed if recipe.data.simulated else None
+        if wanted not in self._loaded:
+            self._loaded = {wanted: recipe.data.load(self.root, seed)}
+        return self._loaded[wanted]
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        yield
+        self._timing[what] = self._timing.get(what, 0.0) + time.perf_counter() - begin
+
+
+def _shared_out(recipe: Recipe, protocol: str, seed: int, parts: Parts) -> Setting:
+    """Share the parts of a data set out among the nodes."""
+    one_class = recipe.detector.learning == "one-class"
+    names = recipe.partition.names(parts.train)
+
+    def fleet(part: str, table: Table) -> Fleet:
+        chosen = table.select(recipe.features) if recipe.features else table
+        shared = Fleet.from_places(chosen, recipe.partition.places(parts.train, table, part, seed), names)
+        return shared.map(Table.normal) if one_class and part in ("train", "calibration") else shared
+
+    train = fleet("train", parts.train)
+    calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
+    tests: dict[str, Fleet | Table] = {}
+    for part, table in (("validation", parts.validation), ("test", parts.test)):
+        if len(table) and recipe.test == "own":
+            tests[part] = fleet(part, table)
+        elif len(table):
+            tests[part] = table.select(recipe.features) if recipe.features else table
+    return Setting(recipe, protocol, seed, train, calibration, tests)
+
+
+def _about(recipe: Recipe, setting: Setting, parts: Parts) -> dict[str, Any]:
+    label = parts.test.label
+    return {
+        "name": describe(LOADERS, recipe.data)["name"],
+        "nodes": len(setting.train),
+        "rows_train": len(parts.train.normal()) if recipe.detector.learning == "one-class" else len(parts.train),
+        "rows_test": len(parts.test),
+        "anomaly_share": None if label is None else round(float((label != 0).mean()), 6),
+    }
+
+
+def _holdings(recipe: Recipe, seed: int, parts: Parts) -> list[Holding]:
+    """Say who holds how much, anomalous training rows included."""
+    names = recipe.partition.names(parts.train)
+    places = recipe.partition.places(parts.train, parts.train, "train", seed)
+    anomalous = np.zeros(len(parts.train), dtype=bool) if parts.train.label is None else parts.train.label != 0
+    normal = np.bincount(places[~anomalous], minlength=len(names))
+    attacked = np.bincount(places[anomalous], minlength=len(names))
+    tested = np.full(len(names), len(parts.test))
+    if recipe.test == "own":
+        tested = np.bincount(recipe.partition.places(parts.train, parts.test, "test", seed), minlength=len(names))
+    return [Holding(*entry) for entry in zip(names, normal.tolist(), attacked.tolist(), tested.tolist(), strict=True)]
+
+
+TRACES = 3
+
+
+def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Fleet | Table) -> list[Trace]:
+    """Choose nodes to draw: the worst, the median and the best by share of rows judged rightly."""
+    right = {part.node: float(((part.score >= part.threshold) == (part.label != 0)).mean()) for part in scored}
+    order = sorted(right, key=lambda node: (right[node], node))
+    chosen = dict.fromkeys(order[round(i * (len(order) - 1) / (TRACES - 1))] for i in range(TRACES))
+    traces = []
+    for part in scored:
+        if part.node in chosen:
+            table = tests if isinstance(tests, Table) else tests[part.node]
+            kind = tuple(table.kind.texts()) if table.kind is not None and table.time is not None else ()
+            traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold, kind))
+    return sorted(traces, key=lambda trace: list(chosen).index(trace.node))

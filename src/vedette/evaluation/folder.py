@@ -1,0 +1,90 @@
+"""The folder of a run: what it holds while it is going on and when it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vedette.errors import CheckpointError
+from vedette.evaluation.experiment import Experiment, Result
+from vedette.evaluation.recipe import ProtocolName, Recipe
+from vedette.evaluation.report import write_report
+from vedette.files import write_atomic
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """Holds ``run.json`` and ``checkpoints/`` while a run goes on; ``metrics.json``, ``report.html`` and ``detectors/`` when it is done.
+
+    Parameters
+    ----------
+    path
+        The folder; made when first written to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._mark = path / "run.json"
+
+    def experiment(self, recipe: Recipe, root: Path | None, seed: int, protocols: Sequence[ProtocolName], resume: bool) -> Experiment:
+        """Open the folder for a run.
+
+        Raises
+        ------
+        CheckpointError
+            It holds an unfinished run and `resume` is not asked for, another recipe's results, or a run with other settings.
+        StorageError
+            The folder cannot be written.
+        """
+        wanted = {"schema": "vedette.unfinished/1", "recipe": recipe.model_dump(mode="json"), "seed": seed, "protocols": list(protocols)}
+        going_on = self._read(self._mark)
+        if going_on is not None and not resume:
+            raise CheckpointError(
+                f"{self.path} holds an unfinished run of '{going_on.get('recipe', {}).get('name')}': "
+                "go on with --resume, choose another --out, or delete the folder"
+            )
+        if going_on is not None and going_on != wanted:
+            raise CheckpointError(f"{self.path} holds an unfinished run with other settings; resume it with the recipe and options it had")
+        stored = self._read(self.path / "metrics.json")
+        if stored is not None and stored.get("recipe") != recipe.name:
+            raise CheckpointError(f"{self.path} holds the results of '{stored.get('recipe')}'; choose another --out")
+        experiment = Experiment(recipe, root, seed, protocols, self.checkpoints, resume)
+        if going_on is None:
+            write_atomic(self._mark, json.dumps(wanted, indent=1))
+        return experiment
+
+    def store(self, result: Result) -> list[Path]:
+        """Write metrics, report and detectors, then drop the checkpoints; return the files to look at.
+
+        Raises
+        ------
+        StorageError
+            The folder cannot be written; checkpoints stay.
+        """
+        metrics, report = self.path / "metrics.json", self.path / "report.html"
+        write_report(report, result.run, result.curves, result.traces, result.holdings)
+        for method, detectors in result.detectors.items():
+            distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
+            for node, detector in distinct.values():
+                name = "fleet" if len(distinct) == 1 else node.replace("/", "_")
+                detector.save(self.path / "detectors" / method / name)
+        write_atomic(metrics, json.dumps(result.run, indent=1))
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self._mark.unlink(missing_ok=True)
+        return [report, metrics]
+
+    def _read(self, file: Path) -> dict[str, Any] | None:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read {file}: {error}; choose another --out or delete it") from None
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{file} was not written by Vedette; choose another --out")
+        return found

@@ -1,0 +1,130 @@
+"""Protocols: how data are split and which rows set thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vedette.data.dataset import Dataset
+from vedette.data.table import Table
+from vedette.errors import DataUnusable
+from vedette.message import Array
+from vedette.seeds import stream
+from vedette.settings import Settings
+
+__all__ = ["Parts", "Protocol"]
+
+
+class Protocol(Settings):
+    """One way to split a data set.
+
+    Parameters
+    ----------
+    split
+        How rows are held out of the training table: ``"rows"`` at random, ``"distinct"`` at random but equal rows together (so that none is
+        on both sides), ``"time"`` the last rows of each group.
+    validation
+        Share of the training table held out for validation figures.
+    test
+        Share held out as test set where the data set's authors did not split it.
+    calibration
+        Share of the training rows left out of training to set thresholds by; 0: thresholds are set by the training rows themselves.
+    set
+        Recipe keys that differ under this protocol: ``{"detector.threshold.q" = 0.95}``.
+    """
+
+    split: Literal["rows", "distinct", "time"] = "rows"
+    validation: float = Field(default=0.0, ge=0, lt=0.9)
+    test: float = Field(default=0.3, gt=0, lt=1)
+    calibration: float = Field(default=0.0, ge=0, lt=0.9)
+    set: dict[str, Any] = {}
+
+    def parts(self, dataset: Dataset, seed: int) -> Parts:
+        """Split a data set.
+
+        Raises
+        ------
+        DataUnusable
+            A part stays empty, or the test rows have no labels.
+        """
+        tables: Mapping[str, Table] = dataset.tables
+        if "test" in tables:
+            train, test = tables["train"], tables["test"]
+        else:
+            train, test = self._held_out(tables["all"], self.test, stream(seed, "split", "test"))
+        if test.label is None:
+            raise DataUnusable(f"the test rows of '{dataset.name}' have no labels: there is nothing to report on")
+        train, validation = self._held_out(train, self.validation, stream(seed, "split", "validation"))
+        train, calibration = self._held_out(train, self.calibration, stream(seed, "split", "calibration"))
+        if not len(train.normal()):
+            raise DataUnusable(f"'{dataset.name}' has no normal training rows left after the split")
+        return Parts(train, calibration if len(calibration) else train, validation, test)
+
+    def _held_out(self, table: Table, share: float, rng: np.random.Generator) -> tuple[Table, Table]:
+        if not share:
+            return table, table.take(slice(0, 0))
+        out = _LAST[self.split](table, share, rng)
+        return table.take(np.flatnonzero(~out)), table.take(np.flatnonzero(out))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A split data set.
+
+    Parameters
+    ----------
+    train
+        All training rows, anomalous ones included.
+    calibration
+        Rows that set thresholds (`train` itself if none were left out).
+    validation
+        Held-out rows of the training table; may be empty.
+    test
+        Rows that only the report sees the labels of.
+    """
+
+    train: Table
+    calibration: Table
+    validation: Table
+    test: Table
+
+
+def _random_rows(table: Table, share: float, rng: np.random.Generator) -> Array:
+    out = np.zeros(len(table), dtype=bool)
+    out[rng.permutation(len(table))[: round(share * len(table))]] = True
+    return out
+
+
+def _random_distinct(table: Table, share: float, rng: np.random.Generator) -> Array:
+    """Hold out whole sets of equal rows."""
+    _, member = np.unique(_fingerprints(table, rng), return_inverse=True)
+    return np.asarray(rng.random(member.max() + 1)[member] < share)
+
+
+def _fingerprints(table: Table, rng: np.random.Generator) -> Array:
+    """Return [rows] uint64, equal for equal rows and (but for one chance in 2**64 a pair) different for others."""
+    columns = [*table.numbers.T, *(column.codes for column in table.categories)]
+    marks = np.zeros(len(table), dtype=np.uint64)
+    for column in columns:
+        bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
+        # Multiplying twice by odd numbers with a shift between spreads each bit over the word.
+        mixed = (bits ^ (bits >> np.uint64(29))) * (rng.integers(2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1))
+        marks = (marks ^ (mixed ^ (mixed >> np.uint64(32)))) * np.uint64(0x9E3779B97F4A7C15)
+    return marks
+
+
+def _last_in_time(table: Table, share: float, rng: np.random.Generator) -> Array:
+    """Hold out the last rows of each group."""
+    codes = np.zeros(len(table), dtype=np.int64) if table.group is None else table.group.codes
+    out = np.zeros(len(table), dtype=bool)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        out[rows[len(rows) - round(share * len(rows)) :]] = True
+    return out
+
+
+_LAST = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time}

@@ -1,0 +1,180 @@
+"""Recipes: one experiment each, as TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vedette.data.dataset import Loader
+from vedette.data.datasets import LOADERS
+from vedette.data.partition import PARTITIONS, Natural, Partition
+from vedette.detectors.base import DETECTORS
+from vedette.detectors.network import NetworkDetector
+from vedette.errors import RecipeError, UnknownName
+from vedette.evaluation.protocol import Protocol
+from vedette.registry import suggestion
+from vedette.settings import Settings, named, validated
+from vedette.strategies.base import STRATEGIES, Strategy
+
+__all__ = ["Recipe", "load_recipe", "recipe_names"]
+
+ProtocolName = Literal["published", "strict"]
+
+METHODS = ("flag-all", "random", "untrained", "variance-distance", "pca", "local", "centralised", "federated")
+
+
+class Recipe(Settings):
+    """One experiment: data, detector, strategy and protocol.
+
+    Parameters
+    ----------
+    name
+        As `vedette run` takes it.
+    title, description, source
+        What it is, in a line; what it does; which paper it follows.
+    data
+        The data set, by name.
+    features
+        Names of the features to use; all if empty.
+    partition
+        Which node holds which row.
+    detector
+        What each node trains, with its scaling and threshold.
+    strategy
+        How nodes learn together.
+    protocols
+        How data are split, by name.
+    protocol
+        The one that is run unless told otherwise.
+    test
+        ``"own"``: each node is tested on its own share of the test rows; ``"shared"``: every node on all of them, because what comes there
+        can come anywhere.
+    methods
+        What stands in the table.
+    seeds
+        How many runs, each with its own seed.
+    quick
+        Keys that differ under ``--quick``.
+    """
+
+    name: str
+    title: str
+    description: str = ""
+    source: str = ""
+    data: Annotated[Loader, *named(LOADERS)]
+    features: tuple[str, ...] = ()
+    partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
+    detector: Annotated[NetworkDetector, *named(DETECTORS)]
+    strategy: Annotated[Strategy, *named(STRATEGIES)]
+    protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
+    protocol: ProtocolName | Literal["both"] = "strict"
+    test: Literal["own", "shared"] = "own"
+    methods: tuple[str, ...] = METHODS
+    seeds: int = Field(default=5, ge=1)
+    quick: dict[str, Any] = {}
+
+    def chosen_protocols(self, wanted: ProtocolName | Literal["both"] | None = None) -> list[ProtocolName]:
+        """Return the protocols to run.
+
+        Raises
+        ------
+        RecipeError
+            The recipe does not have the wanted one.
+        """
+        choice = wanted or self.protocol
+        if choice == "both":
+            return list(self.protocols)
+        if choice not in self.protocols:
+            raise RecipeError(f"recipe '{self.name}' has no protocol '{choice}'; it has: {', '.join(self.protocols)}")
+        return [choice]
+
+    def under(self, protocol: ProtocolName) -> Recipe:
+        """Return the recipe with the keys that a protocol sets."""
+        values = self.model_dump(mode="json")
+        for key, value in self.protocols[protocol].set.items():
+            _set(values, key, value, f"recipe '{self.name}', protocols.{protocol}.set")
+        return validated(Recipe, values, f"recipe '{self.name}' under '{protocol}'")
+
+
+def recipe_names() -> list[str]:
+    """List the recipes that are shipped."""
+    folder = resources.files("vedette.recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name
+        Of a shipped recipe, or the path of a TOML file.
+    quick
+        Apply the recipe's ``[quick]`` keys, and one seed.
+    changes
+        ``"strategy.rounds=5"``: keys to set, last.
+
+    Raises
+    ------
+    UnknownName
+        No such recipe or key, with the nearest one.
+    RecipeError
+        The file is no TOML, or says something impossible.
+    """
+    text, label = _text(name)
+    try:
+        values: dict[str, Any] = {"name": Path(name).stem, **tomllib.loads(text)}
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{label}: {error}") from None
+    if quick:
+        settings = values.get("quick", {})
+        for key, value in {"seeds": 1, **(settings if isinstance(settings, Mapping) else {})}.items():
+            _set(values, key, value, f"{label}, [quick]")
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes key=value, such as strategy.rounds=5 (got '{change}')")
+        _set(values, key.strip(), _literal(value.strip()), "--set")
+    return validated(Recipe, values, label)
+
+
+def _text(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix == ".toml":
+        try:
+            return path.read_text(encoding="utf-8"), f"recipe {name}"
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"cannot read recipe {name}: {error}") from None
+    known = recipe_names()
+    if name not in known:
+        raise UnknownName(f"unknown recipe '{name}'; {suggestion(name, known)} ('vedette recipes' lists them; a path ends in .toml)")
+    return (resources.files("vedette.recipes") / f"{name}.toml").read_text(encoding="utf-8"), f"recipe '{name}'"
+
+
+def _literal(text: str) -> Any:
+    """Read a value as TOML would; what is no TOML is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set(values: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key in nested settings; a part given by its name alone becomes settings."""
+    *path, last = key.split(".")
+    at = values
+    for part in path:
+        if part not in at and at is values and part not in Recipe.model_fields:
+            raise UnknownName(f"unknown key '{key}' in {where}; {suggestion(part, Recipe.model_fields)}")
+        inner = at.setdefault(part, {})
+        if isinstance(inner, str):
+            inner = at[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{where}: '{key}' goes through '{part}', which is no group of settings")
+        at = inner
+    at[last] = value

@@ -1,0 +1,120 @@
+"""Scoring methods side by side: every method of a table on the same test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vedette.data.fleet import Fleet
+from vedette.data.table import Table
+from vedette.detectors.base import Detector
+from vedette.message import Array
+from vedette.metrics.pointwise import Confusion, rates
+from vedette.metrics.ranking import ranking
+
+__all__ = ["Scored", "metric_rows", "score_fleet", "score_trivial"]
+
+
+class Scored(NamedTuple):
+    """What one detector says of one set of rows.
+
+    Attributes
+    ----------
+    node
+        Whose detector, or whose rows; ``"*"`` for a detector that all nodes have on rows that all nodes share.
+    score
+        [rows] float64.
+    threshold
+        Rows at or above it are flagged.
+    label
+        [rows], 1 = anomaly.
+    """
+
+    node: str
+    score: Array
+    threshold: float
+    label: Array
+
+
+def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list[Scored]:
+    """Score test rows with each node's detector.
+
+    Parameters
+    ----------
+    detectors
+        By node; one object may stand for many nodes.
+    tests
+        Each node's own test rows, or one table that all nodes share.
+    """
+    if isinstance(tests, Table):
+        label = _labels(tests)
+        distinct = {id(detector): (node, detector) for node, detector in sorted(detectors.items(), reverse=True)}
+        alone = len(distinct) == 1
+        found = sorted(distinct.values(), key=lambda pair: pair[0])
+        return [Scored("*" if alone else node, each.decision_function(tests), each.threshold_, label) for node, each in found]
+    scored = []
+    for node in tests:
+        table = tests[node]
+        if len(table):
+            scored.append(Scored(node, detectors[node].decision_function(table), detectors[node].threshold_, _labels(table)))
+    return scored
+
+
+def score_trivial(tests: Fleet | Table, scores_of: Callable[[int], Array], threshold: float) -> list[Scored]:
+    """Score test rows by their number alone: what flagging all, or at random, is worth."""
+    shared = isinstance(tests, Table)
+    tables = {"*": tests} if isinstance(tests, Table) else {node: tests[node] for node in tests}
+    order = sorted(tables) if not shared else ["*"]
+    return [Scored(node, scores_of(len(tables[node])), threshold, _labels(tables[node])) for node in order if len(tables[node])]
+
+
+def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row of metrics a node, and one ("*") for all together.
+
+    The pooled row adds up the counts of all nodes. Its ranking metrics rank all rows together, in units of each node's threshold,
+    where nodes have their own rows; where every node scores the same rows they are the mean over the nodes.
+
+    Parameters
+    ----------
+    scored
+        One method's scores.
+    about
+        ``method``, ``protocol``, ``split``, ``seed``; goes into each row.
+    """
+    nodes = [(part, Confusion.of(part.label, part.score >= part.threshold), ranking(part.label, part.score)) for part in scored]
+    rows = [_row(part.node, counts, ranks, part.threshold, about) for part, counts, ranks in nodes]
+    if len(scored) == 1 and scored[0].node == "*":
+        return rows
+    total = Confusion()
+    for _, counts, _ in nodes:
+        total = total.plus(counts)
+    shared = len({id(part.label) for part in scored}) == 1 and len(scored) > 1
+    if shared:
+        together = {key: _mean([ranks[key] for _, _, ranks in nodes]) for key in ("auc_roc", "auc_pr")}
+    else:
+        together = ranking(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
+    thresholds = {part.threshold for part in scored}
+    return [_row("*", total, together, thresholds.pop() if len(thresholds) == 1 else None, about), *rows]
+
+
+def _row(
+    node: str, counts: Confusion, ranks: Mapping[str, float | None], threshold: float | None, about: Mapping[str, Any]
+) -> dict[str, Any]:
+    sizes = {"rows": sum(counts), "anomalies": counts.tp + counts.fn}
+    return {**about, "node": node, **rates(counts), **ranks, **sizes, "threshold": threshold}
+
+
+def _relative(part: Scored) -> Array:
+    return part.score / part.threshold if part.threshold > 0 else part.score
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _labels(table: Table) -> Array:
+    assert table.label is not None
+    return table.label

@@ -1,0 +1,1 @@
+"""Metrics: functions on arrays, used by report, rounds and live counters alike."""

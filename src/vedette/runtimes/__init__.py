@@ -1,0 +1,1 @@
+"""Runtimes: where a plan is carried out."""

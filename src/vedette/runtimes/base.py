@@ -1,0 +1,132 @@
+"""What a runtime is: where a plan is carried out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from vedette.detectors.base import DETECTORS
+from vedette.detectors.network import NetworkDetector
+from vedette.errors import RecipeError
+from vedette.message import Memory
+from vedette.settings import build, describe
+from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.strategies.calibrate import Calibrate
+from vedette.strategies.prepare import Prepare
+
+__all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "digest", "plan_of", "stages_of"]
+
+Plan: TypeAlias = Mapping[str, Any]
+"""A run as JSON of registered names: all that a joining node receives."""
+
+
+class Stage(NamedTuple):
+    """One part of a run: prepare, rounds or calibrate.
+
+    Attributes
+    ----------
+    name
+        ``"prepare"``, ``"rounds"`` or ``"calibrate"``.
+    strategy
+        What is done there.
+    """
+
+    name: str
+    strategy: Strategy
+
+
+class Round(NamedTuple):
+    """What happened in one round.
+
+    Attributes
+    ----------
+    stage
+        Name of the stage.
+    number, of
+        Which round (from 1) of how many.
+    loss
+        Mean training loss over the nodes, weighted by rows; None where nothing was trained.
+    sent, received
+        Payload bytes from and to the nodes.
+    """
+
+    stage: str
+    number: int
+    of: int
+    loss: float | None
+    sent: int
+    received: int
+
+
+OnRound: TypeAlias = Callable[[Round, Mapping[str, Memory]], None]
+
+
+class Outcome(NamedTuple):
+    """What came of a run: each node's memory, and what happened round by round."""
+
+    memories: Mapping[str, Memory]
+    history: Sequence[Round]
+
+
+class Runtime(Protocol):
+    """Carries a plan out."""
+
+    def run(self, plan: Plan, on_round: OnRound) -> Outcome:
+        """Run prepare, rounds and calibrate.
+
+        Parameters
+        ----------
+        plan
+            From `plan_of`.
+        on_round
+            Called after every round with the nodes' memories as they stand.
+
+        Raises
+        ------
+        VedetteError
+            What a user can cause: data, settings, storage, divergence.
+        """
+
+
+def plan_of(detector: NetworkDetector, strategy: Strategy, features: Sequence[Any], seed: int) -> dict[str, Any]:
+    """Say a run as JSON.
+
+    Parameters
+    ----------
+    detector, strategy
+        Registered ones.
+    features
+        Features of the fleet's tables.
+    seed
+        Root of the seed tree.
+    """
+    prepare = Prepare(scaling=detector.scaling, features=tuple(features))
+    calibrate = Calibrate(residuals=detector.calibrates_residuals, fit=detector.threshold.fit)
+    stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
+    return {
+        "schema": "vedette.plan/1",
+        "seed": seed,
+        "detector": describe(DETECTORS, detector),
+        "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
+    }
+
+
+def stages_of(plan: Plan) -> tuple[NetworkDetector, list[Stage]]:
+    """Build the detector and the stages of a plan.
+
+    Raises
+    ------
+    UnknownName, RecipeError
+        The plan names something that is not registered, or a detector that cannot be trained among nodes.
+    """
+    detector = build(DETECTORS, plan["detector"], "plan, detector")
+    if not isinstance(detector, NetworkDetector):
+        raise RecipeError(f"detector '{plan['detector']['name']}' is no network: it cannot be trained in rounds")
+    return detector, [Stage(part["stage"], build(STRATEGIES, part["strategy"], f"plan, {part['stage']}")) for part in plan["stages"]]
+
+
+def digest(plan: Plan) -> str:
+    """Return a short hash that tells plans apart."""
+    return hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]

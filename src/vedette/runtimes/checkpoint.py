@@ -1,0 +1,131 @@
+"""Checkpoints: a run's whole state in one file after every round, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vedette.errors import CheckpointError
+from vedette.files import read_memory, write_memory
+from vedette.message import Array, Memory, Message, Vector
+from vedette.runtimes.base import Round
+
+__all__ = ["State", "load_state", "save_state"]
+
+SCHEMA = "vedette.checkpoint/1"
+
+
+@dataclass
+class State:
+    """Where a run stands: all that is needed to go on as if nothing had happened.
+
+    Attributes
+    ----------
+    memories
+        By node.
+    inbox
+        What the last exchange gave each receiver (``"*"`` for all).
+    ours
+        The exchange's own state.
+    groups
+        Node -> group, from the last reply.
+    stage, round
+        What comes next.
+    history
+        What was.
+    """
+
+    memories: dict[str, Memory]
+    inbox: Mapping[str, Message] = field(default_factory=dict)
+    ours: Memory = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    stage: int = 0
+    round: int = 0
+    history: list[Round] = field(default_factory=list)
+
+
+def save_state(path: Path, state: State, plan: str) -> None:
+    """Write a state atomically; the file before it stays whole until then.
+
+    Parameters
+    ----------
+    path
+        The checkpoint file.
+    state
+        What to keep.
+    plan
+        Digest of the plan.
+
+    Raises
+    ------
+    StorageError
+        The disk is full or not writable.
+    """
+    flat: dict[str, Array | float | str] = {}
+    nodes, receivers = sorted(state.memories), sorted(state.inbox)
+    for number, node in enumerate(nodes):
+        flat |= {f"node/{number}/{key}": value for key, value in state.memories[node].items()}
+    for number, receiver in enumerate(receivers):
+        flat |= {f"inbox/{number}/{key}": value for key, value in _packed(state.inbox[receiver]).items()}
+    flat |= {f"ours/{key}": value for key, value in state.ours.items()}
+    about = {
+        "schema": SCHEMA,
+        "plan": plan,
+        "nodes": nodes,
+        "receivers": receivers,
+        "groups": dict(state.groups),
+        "stage": state.stage,
+        "round": state.round,
+        "history": [list(entry) for entry in state.history],
+    }
+    write_memory(path, flat, about)
+
+
+def load_state(path: Path, plan: str) -> State:
+    """Read a state.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged, of another version, or belongs to another plan.
+    """
+    flat, about = read_memory(path)
+    if about.get("schema") != SCHEMA:
+        raise CheckpointError(f"{path} is no checkpoint this version can read; start anew with another --out")
+    if about["plan"] != plan:
+        raise CheckpointError(f"{path} belongs to a run with other settings; resume with the same recipe and options or take another --out")
+    parts: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        kind, _, rest = key.partition("/")
+        number, _, name = rest.partition("/") if kind != "ours" else ("", "", rest)
+        parts.setdefault(f"{kind}/{number}", {})[name] = value
+    return State(
+        memories={node: parts.get(f"node/{number}", {}) for number, node in enumerate(about["nodes"])},
+        inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
+        ours=parts.get("ours/", {}),
+        groups=about["groups"],
+        stage=about["stage"],
+        round=about["round"],
+        history=[Round(*entry) for entry in about["history"]],
+    )
+
+
+def _packed(message: Message) -> dict[str, Array | float | str]:
+    packed: dict[str, Array | float | str] = {}
+    for name, vector in message.vectors.items():
+        packed |= {f"vector/{name}": vector.values, f"layout/{name}": vector.layout}
+    packed |= {f"table/{name}": table for name, table in message.tables.items()}
+    return packed | {f"fact/{name}": fact for name, fact in message.facts.items()}
+
+
+def _unpacked(packed: Mapping[str, Any]) -> Message:
+    kinds: dict[str, dict[str, Any]] = {"vector": {}, "layout": {}, "table": {}, "fact": {}}
+    for key, value in packed.items():
+        kind, _, name = key.partition("/")
+        kinds[kind][name] = value
+    vectors = {name: Vector(np.asarray(values), kinds["layout"][name]) for name, values in kinds["vector"].items()}
+    return Message(vectors, kinds["table"], kinds["fact"])

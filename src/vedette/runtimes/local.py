@@ -1,0 +1,123 @@
+"""The local runtime: a whole fleet in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vedette.data.fleet import Fleet
+from vedette.detectors.network import NetworkDetector
+from vedette.errors import DataUnusable, RecipeError
+from vedette.message import Message, bytes_of
+from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
+from vedette.runtimes.checkpoint import State, load_state, save_state
+from vedette.seeds import stream
+from vedette.strategies.base import Turn
+from vedette.strategies.view import Answers
+from vedette.training.task import Job, Trainer
+from vedette.training.trainer import LoopTrainer
+
+__all__ = ["LocalRuntime"]
+
+
+class LocalRuntime:
+    """Runs all nodes of a fleet in this process, checkpointed after every round.
+
+    Parameters
+    ----------
+    fleet
+        Training rows by node.
+    calibration
+        Rows by node that set thresholds; the training rows if absent.
+    checkpoint
+        File to keep the state in; None keeps none.
+    resume
+        Go on from the checkpoint if there is one.
+    trainer
+        Who trains.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        calibration: Fleet | None = None,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self.fleet, self.calibration = fleet, calibration or fleet
+        self.checkpoint, self.resume = checkpoint, resume
+        self.trainer: Trainer = trainer or LoopTrainer()
+
+    def run(self, plan: Plan, on_round: OnRound = lambda *_: None) -> Outcome:
+        """Run prepare, rounds and calibrate; see `vedette.runtimes.base.Runtime`."""
+        detector, stages = stages_of(plan)
+        mark = digest(plan)
+        if self.checkpoint is not None and self.resume and self.checkpoint.exists():
+            state = load_state(self.checkpoint, mark)
+        else:
+            state = State({node: {} for node in self.fleet})
+        while state.stage < len(stages):
+            stage = stages[state.stage]
+            while state.round < stage.strategy.rounds:
+                self._round(detector, stage, state, int(plan["seed"]))
+                self._keep(state, mark)
+                on_round(state.history[-1], state.memories)
+            for phase in stage.strategy.closing:
+                self._phase(detector, stage, phase, state, int(plan["seed"]), closing=True)
+            state.stage, state.round, state.inbox, state.ours, state.groups = state.stage + 1, 0, {}, {}, {}
+            self._keep(state, mark)
+        return Outcome(state.memories, state.history)
+
+    def _keep(self, state: State, mark: str) -> None:
+        if self.checkpoint is not None:
+            save_state(self.checkpoint, state, mark)
+
+    def _round(self, detector: NetworkDetector, stage: Stage, state: State, seed: int) -> None:
+        entry = Round(stage.name, state.round + 1, stage.strategy.rounds, None, 0, 0)
+        for phase in stage.strategy.phases:
+            loss, sent, received = self._phase(detector, stage, phase, state, seed)
+            entry = entry._replace(loss=entry.loss if loss is None else loss, sent=entry.sent + sent, received=entry.received + received)
+        state.round += 1
+        state.history.append(entry)
+
+    def _phase(
+        self, detector: NetworkDetector, stage: Stage, phase: str, state: State, seed: int, closing: bool = False
+    ) -> tuple[float | None, int, int]:
+        """Let every node work and answer, then exchange; return mean loss and bytes from and to the nodes."""
+        strategy = stage.strategy
+        rng = stream(seed, "stage", stage.name, "round", state.round, "exchange", phase)
+        turn = Turn(state.round, phase, self.fleet.nodes, {}, rng)
+        view, sent, weighted, rows = Answers(strategy.channels, state.groups), 0, 0.0, 0.0
+        jobs = self._jobs(detector, stage, turn, state)
+        for node, done, memory in self.trainer.run(detector, jobs, strategy.channels, seed, state.round, phase):
+            try:
+                message, state.memories[node] = strategy.answer(turn, done, memory)
+            except DataUnusable as error:
+                raise DataUnusable(f"node '{node}': {error}") from None
+            if not closing:
+                view.add(node, message)
+                sent += bytes_of(message)
+            if "loss" in done.answers.facts:
+                count = float(done.answers.facts["rows"])
+                weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
+        loss = weighted / rows if rows else None
+        if closing:
+            return loss, 0, 0
+        reply = strategy.exchange(turn, view, state.ours)
+        state.inbox, state.ours, state.groups = reply.messages, reply.memory, reply.groups
+        return loss, sent, sum(bytes_of(_inbox(state, node)) for node in self.fleet)
+
+    def _jobs(self, detector: NetworkDetector, stage: Stage, turn: Turn, state: State) -> Iterator[Job]:
+        fleet = self.calibration if stage.name == "calibrate" else self.fleet
+        for node in self.fleet:
+            memory = state.memories[node]
+            work = stage.strategy.work(turn, _inbox(state, node), memory)
+            reason = self.trainer.refuses(detector, work)
+            if reason:
+                raise RecipeError(reason)
+            yield Job(node, fleet[node], work, memory)
+
+
+def _inbox(state: State, node: str) -> Message:
+    return state.inbox.get(node, state.inbox.get("*", Message()))

@@ -1,0 +1,132 @@
+"""What a strategy is: three pure functions over arrays, described as data to whoever runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from vedette.message import Array, Channel, Memory, Message, Vector
+from vedette.registry import Registry
+from vedette.settings import Settings
+from vedette.training.task import Done, Work
+
+__all__ = ["STRATEGIES", "Reply", "Strategy", "Turn", "View"]
+
+STRATEGIES: Registry[type[Strategy]] = Registry(
+    "strategy",
+    {
+        "local": "vedette.strategies.local:Local",
+        "fedavg": "vedette.strategies.fedavg:FedAvg",
+        "fedprox": "vedette.strategies.fedprox:FedProx",
+        "prepare": "vedette.strategies.prepare:Prepare",
+        "calibrate": "vedette.strategies.calibrate:Calibrate",
+    },
+)
+
+
+class Turn(NamedTuple):
+    """Where a run stands.
+
+    Attributes
+    ----------
+    round
+        From 0.
+    phase
+        One of the strategy's phases.
+    receivers
+        The nodes that the exchange answers.
+    staleness
+        Rounds by which a node's answer is late; empty when none is.
+    rng
+        The exchange's own random stream in this turn.
+    """
+
+    round: int
+    phase: str
+    receivers: tuple[str, ...]
+    staleness: Mapping[str, int]
+    rng: np.random.Generator
+
+
+class View(Protocol):
+    """The answers of a quorum, or of a peer's neighbourhood with itself."""
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Who answered, sorted."""
+
+    @property
+    def groups(self) -> Mapping[str, View]:
+        """Views of the groups formed by the last reply."""
+
+    def mean(self, channel: str, weight: str = "rows") -> Vector:
+        """Return the mean of a channel, weighted by a fact ("" for equal weights)."""
+
+    def each(self, channel: str) -> tuple[Sequence[str], Array]:
+        """Return nodes and [nodes, parameters] float32 of a channel that is gathered."""
+
+    def layout(self, channel: str) -> str:
+        """Return the layout of a channel's vectors."""
+
+    def facts(self, name: str) -> Mapping[str, float | str]:
+        """Return one fact of every node that told it."""
+
+    def tables(self, name: str) -> Mapping[str, Array]:
+        """Return one table of every node that sent it."""
+
+
+class Reply(NamedTuple):
+    """What an exchange gives back.
+
+    Attributes
+    ----------
+    messages
+        By node; the key ``"*"`` stands for every node without one of its own.
+    memory
+        The exchange's own state for the next turn.
+    groups
+        Node -> group, for the next turn's `View.groups`.
+    """
+
+    messages: Mapping[str, Message] = {}
+    memory: Memory = {}
+    groups: Mapping[str, str] = {}
+
+
+class Strategy(Settings, ABC):
+    """Base of strategies: how nodes learn together, as pure functions of what they are given.
+
+    A round passes through `phases`; in each, every node does `work` and sends its `answer`, and `exchange` says who gets what next.
+    After the last round come the `closing` phases, in which nodes take over what they received last; nothing is exchanged there.
+
+    Parameters
+    ----------
+    rounds
+        How many.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = ("train",)
+    closing: ClassVar[tuple[str, ...]] = ()
+
+    rounds: int = Field(default=10, ge=0)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The parts of networks that are exchanged."""
+        return ()
+
+    @abstractmethod
+    def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
+        """Say what a node shall train and ask, given what it received and its own state."""
+
+    @abstractmethod
+    def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
+        """Say what a node sends and keeps, given what came of its work."""
+
+    @abstractmethod
+    def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
+        """Say who gets what next; run by a coordinator, or by each peer over its neighbourhood."""

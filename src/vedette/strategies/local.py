@@ -1,0 +1,32 @@
+"""Every node for itself: the bar that learning together must pass."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from vedette.message import Memory, Message
+from vedette.strategies.base import Reply, Strategy, Turn, View
+from vedette.training.task import Done, Task, Work
+
+__all__ = ["Local"]
+
+
+class Local(Strategy):
+    """Train on one's own rows and send nothing.
+
+    Parameters
+    ----------
+    epochs
+        Passes over a node's rows in each round.
+    """
+
+    epochs: float = Field(default=1.0, gt=0)
+
+    def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
+        return Work(tasks=(Task(epochs=self.epochs, keep_optimiser=True),))
+
+    def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
+        return Message(), mine
+
+    def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
+        return Reply(memory=ours)

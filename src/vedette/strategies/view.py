@@ -1,0 +1,109 @@
+"""The answers an exchange sees, kept no larger than its channels need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vedette.errors import DetectorMisused
+from vedette.message import Array, Channel, Message, Vector
+from vedette.strategies.base import View
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """Collects the answers of one phase; mean channels are summed as they come, in float64.
+
+    Add them in the order of node ids, so that rounding does not depend on who was faster.
+
+    Parameters
+    ----------
+    channels
+        Of the strategy.
+    groups
+        Node -> group, from the last reply.
+    """
+
+    def __init__(self, channels: Sequence[Channel], groups: Mapping[str, str] | None = None) -> None:
+        self._channels = {channel.name: channel for channel in channels}
+        self._member_of = dict(groups or {})
+        self._groups = {group: Answers(channels) for group in sorted(set(self._member_of.values()))}
+        self._nodes: list[str] = []
+        self._sums: dict[tuple[str, str], Array] = {}
+        self._weights: dict[tuple[str, str], float] = {}
+        self._gathered: dict[str, list[tuple[str, Array]]] = {}
+        self._layouts: dict[str, str] = {}
+        self._facts: dict[str, dict[str, float | str]] = {}
+        self._tables: dict[str, dict[str, Array]] = {}
+
+    def add(self, node: str, message: Message) -> None:
+        """Take a node's answer in.
+
+        Raises
+        ------
+        DetectorMisused
+            Its layout differs from what the others sent.
+        """
+        self._nodes.append(node)
+        for name, vector in message.vectors.items():
+            if self._layouts.setdefault(name, vector.layout) != vector.layout:
+                raise DetectorMisused(
+                    f"node '{node}' sends parameters of another layout on channel '{name}' than the others; "
+                    "with scaling.fit = 'local' one-hot categories differ from node to node: use 'federated'"
+                )
+            if self._channels[name].combine == "gather":
+                self._gathered.setdefault(name, []).append((node, vector.values))
+            else:
+                self._sum(name, vector, message)
+        for fact, value in message.facts.items():
+            self._facts.setdefault(fact, {})[node] = value
+        for table, values in message.tables.items():
+            self._tables.setdefault(table, {})[node] = values
+        if node in self._member_of:
+            self._groups[self._member_of[node]].add(node, message)
+
+    def _sum(self, name: str, vector: Vector, message: Message) -> None:
+        for weight in ("", *self._channels[name].weights):
+            share = 1.0 if not weight else float(message.facts.get(weight, 0.0))
+            at = (name, weight)
+            total = self._sums.setdefault(at, np.zeros(len(vector.values)))
+            total += share * vector.values.astype(np.float64)
+            self._weights[at] = self._weights.get(at, 0.0) + share
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """Who answered, sorted."""
+        return sorted(self._nodes)
+
+    @property
+    def groups(self) -> Mapping[str, View]:
+        """Views of the groups formed by the last reply."""
+        return self._groups
+
+    def mean(self, channel: str, weight: str = "rows") -> Vector:
+        """Return the mean of a channel, weighted by a fact ("" for equal weights)."""
+        if not self._weights.get((channel, weight)):
+            raise DetectorMisused(f"no answer carries channel '{channel}' with a positive weight '{weight}'")
+        mean = self._sums[channel, weight] / self._weights[channel, weight]
+        return Vector(mean.astype(np.float32), self._layouts[channel])
+
+    def each(self, channel: str) -> tuple[Sequence[str], Array]:
+        """Return nodes and [nodes, parameters] float32 of a channel that is gathered."""
+        if self._channels[channel].combine != "gather":
+            raise DetectorMisused(f"channel '{channel}' is averaged, not gathered: the exchange cannot see each node's parameters")
+        pairs = sorted(self._gathered.get(channel, []), key=lambda pair: pair[0])
+        return [node for node, _ in pairs], np.stack([values for _, values in pairs])
+
+    def layout(self, channel: str) -> str:
+        """Return the layout of a channel's vectors."""
+        return self._layouts[channel]
+
+    def facts(self, name: str) -> Mapping[str, float | str]:
+        """Return one fact of every node that told it."""
+        return self._facts.get(name, {})
+
+    def tables(self, name: str) -> Mapping[str, Array]:
+        """Return one table of every node that sent it."""
+        return self._tables.get(name, {})

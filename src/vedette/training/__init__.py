@@ -1,0 +1,1 @@
+"""Training: described as data, carried out by a trainer."""

@@ -1,0 +1,76 @@
+"""Questions a node answers about its rows, by registered name; nothing else about them ever leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from vedette.data.scaling import Scaling
+from vedette.data.summaries import Moments, Sketch
+from vedette.data.table import Table
+from vedette.errors import TrainingDiverged
+from vedette.message import Array, Memory, Message
+from vedette.registry import Registry
+from vedette.training.task import Forward, Learnable
+
+__all__ = ["QUERIES", "Asked", "QueryFunction"]
+
+
+class Asked(NamedTuple):
+    """What a query may look at: one node's raw rows, its state, and its detector's network.
+
+    Attributes
+    ----------
+    rows
+        Raw rows.
+    memory
+        The node's state, with its scaler.
+    detector
+        How rows are scaled and scored.
+    forward
+        The network that scores, on scaled rows.
+    """
+
+    rows: Table
+    memory: Memory
+    detector: Learnable
+    forward: Forward
+
+    def outputs(self) -> Iterator[tuple[Array, Array]]:
+        """Yield scaled normal rows and the network's outputs for them, chunk by chunk."""
+        for chunk in self.rows.normal().chunks(16_384):
+            inputs = self.detector.scaled(chunk, self.memory)
+            yield inputs, self.forward(inputs)
+
+
+QueryFunction: TypeAlias = Callable[[Asked, Mapping[str, Any], np.random.Generator], Message]
+QUERIES: Registry[QueryFunction] = Registry("query")
+
+
+@QUERIES.register("scaling")
+def scaling(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Summarise the rows as far as the scaling in `settings` needs it."""
+    return Scaling(**settings).summary(asked.rows)
+
+
+@QUERIES.register("residuals")
+def residuals(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Return ``moments`` [3, features] of the residuals of normal rows."""
+    parts = [Moments.of(asked.detector.residuals(inputs, outputs)) for inputs, outputs in asked.outputs()]
+    return Message(tables={"moments": Moments.merged(parts).table()} if parts else {})
+
+
+@QUERIES.register("scores")
+def scores(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Return ``moments`` [3, 1] and ``sketch`` [2, bins] of the scores of normal rows."""
+    found = [asked.detector.scores(inputs, outputs, asked.memory) for inputs, outputs in asked.outputs()]
+    if not found:
+        return Message()
+    values = np.concatenate(found)
+    if not np.isfinite(values).all():
+        raise TrainingDiverged(
+            f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite after training; lower the learning rate"
+        )
+    return Message(tables={"moments": Moments.of(values[:, None]).table(), "sketch": Sketch.of(values).table()})

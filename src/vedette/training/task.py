@@ -1,0 +1,198 @@
+"""Training described as data: what a node shall do, never how or where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from pydantic import Field
+
+from vedette.data.table import Table
+from vedette.message import Array, Channel, Memory, Message, Query, Vector
+from vedette.settings import Settings
+
+__all__ = ["Distil", "Done", "Job", "Layers", "Learnable", "Optimiser", "Proximal", "Task", "Trainer", "Work"]
+
+Layers: TypeAlias = Sequence[Mapping[str, Any]]
+"""A network as data, one mapping a layer: ``{"name": "encoder1", "kind": "dense", "inputs": 41, "outputs": 16}``."""
+
+
+class Proximal(NamedTuple):
+    """Adds ``mu / 2 · |w - anchor|²`` to the loss (FedProx, Li et al. 2020, eq. 2); no anchor means the weights the task starts from."""
+
+    mu: float
+    anchor: Vector | None = None
+
+
+class Distil(NamedTuple):
+    """Adds ``weight`` times the distance of the network's output to a teacher's (Hinton et al. 2015); the teacher has the same layers."""
+
+    teacher: Vector
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+class Task(NamedTuple):
+    """One piece of training.
+
+    Attributes
+    ----------
+    role
+        Which network of the detector.
+    start
+        Channel -> vector received, or the role of an earlier task whose part is taken over. Absent: the node's own weights.
+    trains
+        Glob over the layers that move.
+    epochs
+        Passes over the rows; a part of one is allowed, 0 only loads `start`.
+    steps
+        Local steps instead of epochs.
+    terms
+        What is added to the loss.
+    extra
+        Names of tables to train on as well: answers to this work's queries, or `Work.tables`.
+        Rows are scaled, [n, features + 1] float32, the label last.
+    keep_optimiser
+        Whether the optimiser's state goes on from this role's last task.
+    """
+
+    role: str = "model"
+    start: Mapping[str, Vector | str] = {}
+    trains: str = "*"
+    epochs: float = 1.0
+    steps: int | None = None
+    terms: tuple[Proximal | Distil, ...] = ()
+    extra: tuple[str, ...] = ()
+    keep_optimiser: bool = False
+
+
+class Work(NamedTuple):
+    """What a node shall do in one phase: keep something, train, answer queries; in this order.
+
+    Attributes
+    ----------
+    keep
+        Goes into the node's memory first.
+    tasks
+        Training, in order.
+    queries
+        Questions to the rows by name; those that `tasks` train on (`Task.extra`) are answered before them, the others after.
+    tables
+        Received rows, for `Task.extra`.
+    """
+
+    keep: Memory = {}
+    tasks: tuple[Task, ...] = ()
+    queries: Mapping[str, Query] = {}
+    tables: Mapping[str, Array] = {}
+
+
+class Done(NamedTuple):
+    """What came of a work.
+
+    Attributes
+    ----------
+    vectors
+        The part of each of the strategy's channels, as it stands now.
+    answers
+        Tables and facts of the queries, as ``"query.name"``; and the facts ``rows``, ``loss`` and ``steps`` of the training.
+    """
+
+    vectors: Mapping[str, Vector]
+    answers: Message
+
+
+class Job(NamedTuple):
+    """A node's work with the node's rows and state."""
+
+    node: str
+    rows: Table
+    work: Work
+    memory: Memory
+
+
+class Optimiser(Settings):
+    """How weights move.
+
+    Parameters
+    ----------
+    name
+        ``"adam"``, ``"adamw"`` or ``"sgd"``.
+    rate
+        Learning rate.
+    decay
+        Weight decay.
+    batch
+        Rows a step.
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    rate: float = Field(default=1e-3, gt=0)
+    decay: float = Field(default=0.0, ge=0)
+    batch: int = Field(default=64, ge=1)
+
+
+class Learnable(Protocol):
+    """What a trainer asks of a detector."""
+
+    @property
+    def learning(self) -> str:
+        """``"one-class"`` networks reproduce their input, ``"supervised"`` ones tell the label."""
+
+    @property
+    def loss(self) -> str:
+        """What is minimised: ``"mse"``, ``"mae"`` or ``"cross-entropy"``."""
+
+    @property
+    def optimiser(self) -> Optimiser:
+        """How it is minimised."""
+
+    def networks(self, features: int) -> Mapping[str, Layers]:
+        """Return the networks by role for so many scaled features; they may differ from node to node."""
+
+    def scaled(self, table: Table, memory: Memory) -> Array:
+        """Return [rows, features] float32 of raw rows, by the scaler in a node's memory."""
+
+    def residuals(self, inputs: Array, outputs: Array) -> Array:
+        """Return [rows, features] float64, how far each output is from what it should be."""
+
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        """Return [rows] float64 >= 0, higher = more anomalous, of scaled inputs and the network's outputs."""
+
+
+class Trainer(Protocol):
+    """Carries out jobs: stacked, in a loop, or in little memory."""
+
+    def refuses(self, detector: Learnable, work: Work) -> str | None:
+        """Say in one sentence why this work cannot be done here, or None."""
+
+    def run(
+        self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> Iterator[tuple[str, Done, Memory]]:
+        """Do the work of many nodes.
+
+        Parameters
+        ----------
+        detector
+            The same for all jobs.
+        jobs
+            Taken one after the other; never held all at once.
+        channels
+            Parts to read out afterwards.
+        seed, round, phase
+            Place in the seed tree; each node draws from its own branch, so the order of jobs does not matter.
+
+        Yields
+        ------
+        tuple
+            Node, what came of it, and the node's new memory.
+
+        Raises
+        ------
+        TrainingDiverged
+            A loss was no longer finite: node and round.
+        """
+
+
+Forward: TypeAlias = Callable[[Array], Array]
+"""A network's forward pass on scaled rows [rows, features] -> [rows, outputs], both float32."""

@@ -1,0 +1,267 @@
+"""The trainer: carries out tasks, one node after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vedette.errors import DataUnusable, TrainingDiverged
+from vedette.message import Array, Channel, Memory, Message, Query, Vector
+from vedette.seeds import seed_of, stream
+from vedette.training.layout import initial
+from vedette.training.networks import Network, needs_torch
+from vedette.training.queries import QUERIES, Asked
+from vedette.training.task import Distil, Done, Job, Learnable, Optimiser, Proximal, Task, Work
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn, optim
+
+__all__ = ["LoopTrainer"]
+
+CACHE_BYTES = 512 * 2**20
+"""Scaled rows of one task are kept when they take no more than this; else they are scaled again block by block."""
+
+BLOCK = 65_536
+"""Rows scaled at once when they are not kept."""
+
+
+class LoopTrainer:
+    """Trains networks with torch, node by node."""
+
+    def refuses(self, detector: Learnable, work: Work) -> str | None:
+        """Say in one sentence why this work cannot be done here, or None."""
+        for query in work.queries.values():
+            QUERIES[query.name]
+        return None
+
+    def run(
+        self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> Iterator[tuple[str, Done, Memory]]:
+        """Do the work of many nodes; see `vedette.training.task.Trainer`."""
+        torch = needs_torch()
+        for job in jobs:
+            with torch.random.fork_rng(devices=[]):
+                bench = _Bench(detector, job, channels, seed, round, phase)
+                torch.manual_seed(seed_of(*bench.path, "torch"))
+                yield job.node, *bench.done()
+
+
+class _Bench:
+    """One node's work in one phase."""
+
+    def __init__(self, detector: Learnable, job: Job, channels: Sequence[Channel], seed: int, round: int, phase: str) -> None:
+        if not len(job.rows):
+            raise DataUnusable(f"node '{job.node}' has no training rows; check the partition and the labels")
+        self.detector, self.job, self.channels, self.seed, self.round = detector, job, channels, seed, round
+        self.path = (seed, "round", round, phase, "node", job.node)
+        self.memory: dict[str, Any] = {**job.memory, **job.work.keep}
+        self.networks: dict[str, Network] = {}
+        self.tables: dict[str, Array] = dict(job.work.tables)
+        self.facts: dict[str, float | str] = {"rows": float(len(job.rows))}
+
+    def done(self) -> tuple[Done, Memory]:
+        work = self.job.work
+        wanted_first = {name for task in work.tasks for name in task.extra}
+        for name, query in work.queries.items():
+            if name in wanted_first:
+                self.answer(name, query)
+        for place, task in enumerate(work.tasks):
+            self.train(place, task)
+        for name, query in work.queries.items():
+            if name not in wanted_first:
+                self.answer(name, query)
+        vectors = {c.name: self.network(c.role).vector(c.part, c.holds) for c in self.channels} if work.tasks else {}
+        for role, network in self.networks.items():
+            vector = network.vector()
+            self.memory |= {f"network.{role}": vector.values, f"layout.{role}": vector.layout}
+        answered = {name: table for name, table in self.tables.items() if name not in work.tables}
+        return Done(vectors, Message(tables=answered, facts=self.facts)), self.memory
+
+    def network(self, role: str) -> Network:
+        if role not in self.networks:
+            width = self.detector.scaled(self.job.rows.take(slice(0, 0)), self.memory).shape[1]
+            layers = self.detector.networks(width)[role]
+            network = Network(layers)
+            # Every node draws its first weights from the same place of the seed tree: averages need a common start.
+            kept = self.memory.get(f"network.{role}")
+            first = initial(layers, stream(self.seed, "initial", role)) if kept is None else Vector(kept, self.memory[f"layout.{role}"])
+            network.load(first)
+            self.networks[role] = network
+        return self.networks[role]
+
+    def answer(self, name: str, query: Query) -> None:
+        rng = stream(*self.path, "query", name)
+        asked = Asked(self.job.rows, self.memory, self.detector, lambda rows: self.network("model").forward(rows))
+        said = QUERIES[query.name](asked, query.settings, rng)
+        self.tables |= {f"{name}.{key}" if key else name: table for key, table in said.tables.items()}
+        self.facts |= {f"{name}.{key}": fact for key, fact in said.facts.items()}
+
+    def train(self, place: int, task: Task) -> None:
+        network = self.network(task.role)
+        for channel in self.channels:
+            if channel.name in task.start:
+                given = task.start[channel.name]
+                vector = self.network(given).vector(channel.part, channel.holds) if isinstance(given, str) else given
+                network.load(vector, channel.part, channel.holds)
+        extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
+        rows = _Rows(self.detector, self.job, self.memory, extra)
+        if (task.steps if task.steps is not None else task.epochs) > 0:
+            self.descend(network, task, rows, stream(*self.path, "task", place))
+
+    def descend(self, network: Network, task: Task, rows: _Rows, rng: np.random.Generator) -> None:
+        module, settings = network.module, self.detector.optimiser
+        moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
+        optimiser = _optimiser(settings, list(moving.values()))
+        state = f"optimiser.{task.role}."
+        if task.keep_optimiser:
+            _recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
+        loss_of = _loss(self.detector, network, task)
+        steps = task.steps if task.steps is not None else max(1, math.ceil(task.epochs * len(rows) / settings.batch))
+        module.train()
+        total, seen = 0.0, 0
+        for number, (inputs, labels) in enumerate(rows.batches(settings.batch, steps, rng)):
+            loss = loss_of(inputs, labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            # The loss that is reported is that of the last pass over the rows.
+            if steps - number <= math.ceil(len(rows) / settings.batch):
+                total, seen = total + float(loss.detach()) * len(inputs), seen + len(inputs)
+        if not math.isfinite(total) or not all(bool(p.isfinite().all()) for p in moving.values()):
+            raise TrainingDiverged(
+                f"the loss of node '{self.job.node}' is no longer a number in round {self.round + 1}; "
+                "lower the learning rate (detector.optimiser.rate) or scale the data"
+            )
+        self.facts |= {"loss": total / max(seen, 1), "steps": float(steps)}
+        if task.keep_optimiser:
+            self.memory |= {state + key: value for key, value in _remembered(optimiser, moving).items()}
+
+
+class _Rows:
+    """A node's scaled rows with those it was given, in random batches."""
+
+    def __init__(self, detector: Learnable, job: Job, memory: Memory, extra: Sequence[Array]) -> None:
+        self.detector, self.table, self.memory = detector, job.rows, memory
+        self.extra = np.concatenate(extra).astype(np.float32) if extra else None
+        self.own = len(self.table)
+        self._kept: tuple[Array, Array] | None = None
+
+    def __len__(self) -> int:
+        return self.own + (0 if self.extra is None else len(self.extra))
+
+    def batches(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield `steps` batches of scaled rows and labels, shuffled anew in each pass."""
+        torch = needs_torch()
+        given = 0
+        while given < steps:
+            order = rng.permutation(len(self))
+            for start in range(0, len(order), size * max(1, BLOCK // size)):
+                block = order[start : start + size * max(1, BLOCK // size)]
+                inputs, labels = (torch.from_numpy(array) for array in self.take(block))
+                for at in range(0, len(block), size):
+                    # A batch of one row has no variance to normalise by.
+                    if given < steps and (len(block) - at > 1 or len(self) == 1):
+                        yield inputs[at : at + size], labels[at : at + size]
+                    given += 1
+
+    def take(self, at: Array) -> tuple[Array, Array]:
+        mine = at < self.own
+        if self.extra is None or mine.all():
+            return self.scaled(at)
+        rows = np.empty((len(at), self.extra.shape[1]), dtype=np.float32)
+        rows[mine, :-1], rows[mine, -1] = self.scaled(at[mine])
+        rows[~mine] = self.extra[at[~mine] - self.own]
+        return rows[:, :-1], rows[:, -1]
+
+    def scaled(self, at: Array) -> tuple[Array, Array]:
+        if self._kept is not None:
+            return self._kept[0][at], self._kept[1][at]
+        width = self.detector.scaled(self.table.take(slice(0, 0)), self.memory).shape[1]
+        if self.own * width * 4 <= CACHE_BYTES:
+            self._kept = self._scale(self.table)
+            return self.scaled(at)
+        return self._scale(self.table.take(at))
+
+    def _scale(self, table: Any) -> tuple[Array, Array]:
+        label = np.zeros(len(table), dtype=np.float32) if table.label is None else table.label.astype(np.float32)
+        return self.detector.scaled(table, self.memory), label
+
+
+def _optimiser(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Optimizer:
+    known = needs_torch().optim
+    if settings.name == "sgd":
+        return known.SGD(parameters, lr=settings.rate, weight_decay=settings.decay)  # type: ignore[no-any-return]
+    kind = known.AdamW if settings.name == "adamw" else known.Adam
+    return kind(parameters, lr=settings.rate, weight_decay=settings.decay, fused=True)  # type: ignore[no-any-return]
+
+
+def _remembered(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter]) -> dict[str, Array]:
+    return {
+        f"{name}/{key}": value.detach().numpy().copy()
+        for name, parameter in moving.items()
+        for key, value in optimiser.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def _recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept: Mapping[str, Array]) -> None:
+    torch = needs_torch()
+    for place, array in kept.items():
+        name, _, key = place.rpartition("/")
+        if name in moving:
+            optimiser.state[moving[name]][key] = torch.from_numpy(np.array(array))
+
+
+def _loss(detector: Learnable, network: Network, task: Task) -> Any:
+    """Return the loss of a batch under the task's terms."""
+    torch = needs_torch()
+    functional = torch.nn.functional
+
+    def distance(outputs: Tensor, wanted: Tensor) -> Tensor:
+        gap: Tensor = functional.l1_loss(outputs, wanted) if detector.loss == "mae" else functional.mse_loss(outputs, wanted)
+        return gap
+
+    terms = [_term(term, detector, network, distance) for term in task.terms]
+
+    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+        outputs: Tensor = network.module(inputs)
+        value: Tensor
+        if detector.learning == "supervised":
+            value = functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
+        else:
+            value = distance(outputs, inputs)
+        for term in terms:
+            value = value + term(inputs, outputs)
+        return value
+
+    return loss
+
+
+def _term(term: Proximal | Distil, detector: Learnable, network: Network, distance: Any) -> Any:
+    torch = needs_torch()
+    functional = torch.nn.functional
+    if isinstance(term, Proximal):
+        anchor = term.anchor or network.vector(holds="weights")
+        fixed = {name: torch.from_numpy(array.copy()) for name, array in network.layout.part(holds="weights").arrays(anchor).items()}
+        moving = dict(network.module.named_parameters())
+        return lambda *_: term.mu / 2 * sum(((moving[name] - fixed[name]) ** 2).sum() for name in moving)
+
+    teacher = Network(network.layers)
+    teacher.load(network.vector())
+    teacher.load(term.teacher, holds="all" if term.teacher.layout == teacher.layout.hash else "weights")
+    teacher.module.eval()
+
+    def distil(inputs: Tensor, outputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = teacher.module(inputs)
+        if detector.learning == "one-class":
+            return term.weight * distance(outputs, wanted)  # type: ignore[no-any-return]
+        soft = torch.sigmoid(wanted / term.temperature)
+        gap = functional.binary_cross_entropy_with_logits(outputs / term.temperature, soft)
+        return term.weight * term.temperature**2 * gap  # type: ignore[no-any-return]
+
+    return distil

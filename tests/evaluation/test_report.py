@@ -1,0 +1,403 @@
+"""What a reader must find in the report, and what must never be in it."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vedette.errors import StorageError
+from vedette.evaluation import plots
+from vedette.evaluation.report import Curve, Holding, Trace, duration, percentage, volume, write_report
+
+METHODS = ("federated", "random", "flag-all", "untrained", "pca", "variance-distance", "local", "centralised")
+QUALITY = {"federated": 0.8, "centralised": 0.85, "local": 0.7, "pca": 0.6, "variance-distance": 0.5, "untrained": 0.3, "random": 0.15}
+KEYS = ("accuracy", "precision", "recall", "f1", "mcc", "balanced_accuracy", "tnr", "fpr", "fnr", "auc_roc", "auc_pr")
+HOSTILE = (
+    "<script>alert(1)</script>", "\"'><img src=x onerror=alert(1)>", "$x^2$ and $\\alpha", "n" * 5000, "ポンプ四号機", "a\nb\x00\u202ec",
+    "</svg></style><style>*{display:none}", "{{ 7*7 }}{% if %}", "https://example.org/x", "\ud800", "",
+)  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Just enough of a browser: tags, attributes, visible text, and the cells of result tables."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.size = path.stat().st_size
+        self.source = path.read_text(encoding="utf-8")
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.cells: list[dict[str, dict[str, str]]] = []
+        self.best: set[tuple[int, str, str]] = set()
+        self.pieces: list[str] = []
+        self.method = self.key = ""
+        self.bold = False
+        self.closed = 0
+        self.feed(self.source)
+        self.text = " ".join("".join(self.pieces).replace("\u00a0", " ").split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in given.items()]
+        if tag == "table":
+            self.cells.append({})
+        if "data-method" in given:
+            self.method = given["data-method"]
+        if "data-key" in given:
+            self.key = given["data-key"]
+            if given.get("class") == "best":
+                self.best.add((len(self.cells) - 1, self.method, self.key))
+        self.bold = tag == "b"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.closed += 1
+        self.bold = False
+        self.key = "" if tag == "td" else self.key
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+        if self.key and data.strip():
+            name = self.key if self.bold else f"{self.key}±" if "±" in data else f"{self.key}*"
+            self.cells[-1].setdefault(self.method, {})[name] = data.replace("−", "-").replace("±", "").strip()
+
+
+def make_run(
+    nodes: tuple[str, ...] = ("pump-1", "pump-2", "pump-3"),
+    methods: tuple[str, ...] = METHODS,
+    seeds: tuple[int, ...] = (7, 8, 9),
+    protocols: tuple[str, ...] = ("strict",),
+    splits: tuple[str, ...] = ("test",),
+    **changed: Any,
+) -> dict[str, Any]:
+    rng, rows = np.random.default_rng(0), []
+    for protocol in protocols:
+        for split in splits:
+            for method in methods:
+                for seed in seeds:
+                    for place, node in enumerate(("*", *nodes)):
+                        middle = QUALITY.get(method, 0.55) - 0.1 * place / len(nodes)
+                        row = {key: float(np.clip(middle + rng.normal(0, 0.02), 0, 1)) for key in KEYS}
+                        row["fpr"] = 0.2 * (1 - row["recall"])
+                        if method == "flag-all":
+                            row |= {"f1": 0.18, "recall": 1.0, "fpr": 1.0, "auc_roc": None, "auc_pr": None, "mcc": None}
+                        where = {"method": method, "protocol": protocol, "split": split, "node": node, "seed": seed}
+                        rows.append(where | row | {"rows": 1000, "anomalies": 50, "threshold": 0.25})
+    data = {"name": "skab", "nodes": len(nodes), "rows_train": 12345, "rows_test": 6789, "anomaly_share": 0.0987}
+    about = {"schema": "vedette.run/1", "recipe": "fed-lstm", "title": "Pumps", "description": "", "seed": seeds[0], "seeds": list(seeds)}
+    rest = {"runtime": "local", "version": "0.1.0", "timing": {"train": 201.0}, "traffic_bytes": {"federated": 34_567_890}, "notes": []}
+    return about | rest | {"data": data, "rows": rows} | changed
+
+
+def make_trace(node: str = "pump-1", method: str = "federated", rows: int = 2000, **changed: Any) -> Trace:
+    rng, label = np.random.default_rng(1), np.zeros(rows, dtype=np.int64)
+    label[rows // 2 : rows // 2 + rows // 10] = 1
+    score = rng.gamma(4, 0.03, rows) + label * 0.4
+    kind = tuple(np.where(label, "leak", "normal").tolist())
+    return Trace(method, "strict", node, np.arange(rows) * 1.0, score, label, 0.4, kind)._replace(**changed)
+
+
+def curves(methods: tuple[str, ...] = ("federated", "local"), rounds: int = 20, protocols: tuple[str, ...] = ("strict",)) -> list[Curve]:
+    return [Curve(m, p, seed, [1 / (r + 1 + seed) for r in range(rounds)]) for m in methods for p in protocols for seed in (0, 1)]
+
+
+def written(tmp_path: Path, run: dict[str, Any], *rest: Any) -> Page:
+    write_report(tmp_path / "report.html", run, *rest)
+    return Page(tmp_path / "report.html")
+
+
+def harmless(page: Page) -> None:
+    """Nothing runs, nothing is fetched, nothing is larger than agreed."""
+    assert page.size <= 3_000_000
+    assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form", "foreignobject", "image", "a"} & set(page.tags)
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), (tag, name)
+        assert name not in {"src", "srcset", "data", "action", "formaction", "xmlns"}, (tag, name)
+        assert name not in {"href", "xlink:href"} or value.startswith("#"), (tag, name, value)
+        assert name not in {"style", "content"} or not re.search(r"https?:|url\((?!#)", value), (tag, value)
+    style = page.source[page.source.index("<style>") : page.source.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+    assert page.source.count("<style>") == 1
+
+
+def test_the_table_holds_the_mean_and_deviation_of_every_method(tmp_path: Path) -> None:
+    run = make_run()
+    cells = written(tmp_path, run).cells[0]
+    assert list(cells) == ["flag-all", "random", "untrained", "variance-distance", "pca", "local", "centralised", "federated"]
+    for method in METHODS:
+        for key, scale, digits in (("f1", 1, 3), ("recall", 100, 1), ("fpr", 100, 2), ("precision", 100, 1), ("auc_pr", 1, 3)):
+            values = [row[key] for row in run["rows"] if row["method"] == method and row["node"] == "*"]
+            if values[0] is None:
+                assert cells[method][key] == "–"
+                continue
+            assert float(cells[method][key]) == pytest.approx(scale * sum(values) / 3, abs=0.51 * 10**-digits)
+            spread = math.sqrt(sum((value - sum(values) / 3) ** 2 for value in values) / 2)
+            assert float(cells[method][f"{key}±"]) == pytest.approx(scale * spread, abs=0.51 * 10**-digits)
+
+
+def test_best_is_marked_in_the_right_direction_and_never_on_a_reference(tmp_path: Path) -> None:
+    best = written(tmp_path, make_run()).best
+    assert {(0, "centralised", "f1"), (0, "centralised", "fpr")} <= best
+    assert not [mark for mark in best if mark[1] in {"flag-all", "random"}]
+
+
+def test_the_summary_says_what_was_found_and_what_flagging_everything_scores(tmp_path: Path) -> None:
+    run = make_run()
+
+    def share(method: str, key: str) -> str:
+        return percentage(statistics.fmean(row[key] for row in run["rows"] if row["method"] == method and row["node"] == "*"))
+
+    text = written(tmp_path, run).text
+    assert (
+        f"Trained together, 3 nodes find {share('federated', 'recall')} of the anomalous test readings and raise a false alarm on "
+        f"{share('federated', 'fpr')} of the normal ones; trained alone {share('local', 'recall')} and {share('local', 'fpr')}; "
+        "flagging everything would score F1 0.18, this scores 0." in text
+    )
+    for fact in ("skab", "12,345", "6,789", "9.9 %", "7, 8, 9", "local", "0.1.0", "strict", "3 min 21 s", "34.6 MB"):
+        assert fact in text
+
+
+def test_a_method_no_better_than_a_reference_is_named(tmp_path: Path) -> None:
+    run = make_run()
+    assert "Take care" not in written(tmp_path, run).text
+    for row in run["rows"]:
+        row["f1"] = 0.9 if row["method"] == "untrained" else row["f1"]
+    assert "is no better than untrained (F1 0.900)" in written(tmp_path, run).text
+
+
+def test_the_worst_node_is_called_out(tmp_path: Path) -> None:
+    run = make_run(nodes=("north", "south", "east"))
+    for row in run["rows"]:
+        if row["node"] == "south" and row["method"] == "federated":
+            row["f1"] = 0.1 + 0.01 * row["seed"]
+    page = written(tmp_path, run)
+    assert "Under federated, the worst of 3 nodes is south with F1 0.180" in page.text
+    assert "ROC-AUC of each node" not in page.text
+
+
+def test_nodes_are_compared_by_auc_where_f1_is_undefined(tmp_path: Path) -> None:
+    run = make_run()
+    for row in run["rows"]:
+        row["f1"] = None
+    assert "ROC-AUC of each node" in written(tmp_path, run).text
+
+
+def test_both_protocols_and_all_splits_stand_apart(tmp_path: Path) -> None:
+    run = make_run(protocols=("published", "strict"), splits=("train", "test", "validation"))
+    page = written(tmp_path, run, curves(protocols=("published", "strict")), [make_trace(), make_trace(protocol="published")])
+    assert len([table for table in page.cells if "federated" in table]) == 6
+    assert page.tags.count("details") == 2
+    assert "(strict protocol)." in page.text
+    assert "pump-1, published protocol" in page.text
+    harmless(page)
+
+
+def test_a_lone_seed_has_no_deviation(tmp_path: Path) -> None:
+    page = written(tmp_path, make_run(seeds=(7,)))
+    assert not [key for row in page.cells[0].values() for key in row if key.endswith("±")]
+    assert "means over seeds" not in page.text
+
+
+def test_a_lone_node_stands_for_all(tmp_path: Path) -> None:
+    run = make_run(nodes=("only",))
+    run["rows"] = [row for row in run["rows"] if row["node"] == "only"]
+    page = written(tmp_path, run, (), (), [Holding("only", 10, 0, 5)])
+    assert "Trained together, the node finds" in page.text
+    assert "Node by node" not in page.text
+
+
+def test_undefined_figures_are_dashes(tmp_path: Path) -> None:
+    run = make_run()
+    for row in run["rows"]:
+        row.update(dict.fromkeys((*KEYS, "threshold")))
+    page = written(tmp_path, run)
+    assert set(page.cells[0]["federated"].values()) == {"–"}
+    assert "could not be told" in page.text
+    for row in run["rows"]:
+        row.update(fpr=0.25, f1=float("nan") if row["seed"] == 7 else 0.5)
+    page = written(tmp_path, run)
+    assert "raise a false alarm on 25.0 % of the normal test readings; there were no anomalous ones to find" in page.text
+    assert page.cells[0]["federated"]["f1*"] == "*"
+
+
+def test_an_empty_run_still_makes_a_page(tmp_path: Path) -> None:
+    assert "No method was scored on test readings" in written(tmp_path, {"rows": []}).text
+
+
+def test_names_from_users_cannot_leave_their_place(tmp_path: Path) -> None:
+    run = make_run(nodes=HOSTILE, methods=("flag-all", "federated", *HOSTILE[:4]), seeds=(1,), title=HOSTILE[0], notes=list(HOSTILE))
+    run["data"]["name"] = run["runtime"] = run["description"] = HOSTILE[1]
+    traces = [make_trace(node, kind=(HOSTILE[0],) * 2000) for node in HOSTILE[:4]]
+    traces.append(make_trace(HOSTILE[0], HOSTILE[1]))
+    page = written(tmp_path, run, curves(HOSTILE[:3]), traces, [Holding(node, 100, 3, 40) for node in HOSTILE])
+    harmless(page)
+    for shown in ("<script>alert(1)</script>", "$x^2$ and $\\alpha", "ポンプ四号機", "{{ 7*7 }}", "a b\ufffd\ufffdc", "nnnn…"):
+        assert shown in page.text
+    assert page.closed == len(page.tags) - page.tags.count("meta")
+
+
+def test_hostile_names_stay_text_inside_figures() -> None:
+    from xml.etree import ElementTree
+
+    scores = {"federated": dict.fromkeys(HOSTILE, 0.5)}
+    svg = plots.node_figure(scores, {}, plots.styles(["federated"]), "F1").replace("xlink:href", "href")
+    texts = ["".join(text.itertext()).strip() for text in ElementTree.fromstring(svg).iter("text")]
+    assert {"$x^2$ and $\\alpha", "ポンプ四号機", "<script>alert(1)</script>"} <= set(texts)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 799, 800, 801, 12_345])
+def test_thinning_out_keeps_every_peak(rows: int) -> None:
+    score = np.random.default_rng(rows).random(rows)
+    score[rows // 3] = 7.0
+    starts, highest = plots.decimate(score)
+    assert len(starts) == min(rows, plots.BINS)
+    for start, end, value in zip(starts, [*starts[1:], rows], highest, strict=True):
+        assert value == max(score[start:end])
+
+
+def test_a_lone_peak_among_a_million_readings_is_drawn_and_counted_in_time(tmp_path: Path) -> None:
+    score = np.random.default_rng(3).uniform(0.05, 0.1, 1_000_000)
+    score[654_321] = 900.0
+    trace = make_trace(time=np.arange(1e6), score=score, label=np.zeros(1_000_000), threshold=5.0, kind=())
+    started = time.perf_counter()
+    svg = plots.trace_figure([trace], plots.styles(["federated"]))
+    assert time.perf_counter() - started < 2
+    assert len(svg) < 100_000
+    assert "1 false alarm on 1,000,000 normal ones" in svg
+    paths = [re.findall(r"([\d.]+) ([\d.]+)", path) for path in re.findall(r' d="([^"]*)"', svg)]
+    points = np.array([point for path in paths if len(path) > 2 for point in path], dtype=float)  # not the grid
+    near_top = points[(points[:, 1] > 40) & (points[:, 1] < 60)]
+    assert len(near_top)
+    assert np.abs(near_top[:, 0] - (70 + (plots.WIDTH - 90) * 0.654321)).max() < 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"time": None},
+        {"label": None, "kind": ()},
+        {"score": np.full(2000, 0.3)},
+        {"score": np.zeros(2000), "threshold": 0.0},
+        {"threshold": 1e6},
+        {"threshold": float("inf")},
+        {"threshold": float("nan")},
+        {"score": np.full(2000, np.nan)},
+        {"score": np.where(np.arange(2000) % 7, 0.2, np.inf)},
+        {"score": np.geomspace(1e-8, 1e8, 2000)},
+        {"time": np.zeros(2000)},
+        {"time": np.arange(2000)[::-1] * 1.0},
+        {"time": np.repeat([1.6e9, 1.7e9], 1000) + np.arange(2000)},
+        {"time": np.arange(2000), "label": np.ones(2000)},
+        {"time": np.array([3.0]), "score": np.array([0.7]), "label": np.array([1]), "kind": ("leak",)},
+        {"time": np.array([]), "score": np.array([]), "label": np.array([]), "kind": ()},
+    ],
+)
+def test_odd_traces_are_drawn(tmp_path: Path, changed: dict[str, Any]) -> None:
+    page = written(tmp_path, make_run(seeds=(7,)), (), [make_trace(**changed)])
+    harmless(page)
+    assert ("Scores over time" in page.text) == bool(len(changed.get("score", [1])))
+
+
+def test_what_is_found_of_each_kind_is_counted(tmp_path: Path) -> None:
+    score, kind = np.array([0.1, 0.9, 0.9, 0.2, 0.9]), ("", "leak", "leak", "leak", "normal")
+    page = written(
+        tmp_path, make_run(), (), [make_trace(score=score, kind=kind, label=np.array([0, 1, 1, 1, 0]), time=None, threshold=0.9)]
+    )
+    assert '<th scope="row">leak</th><td>3</td><td>66.7\u00a0%</td>' in page.source
+    assert "finds 2 of 3 anomalous readings · 1 false alarm on 2 normal ones" in page.text
+
+
+@pytest.mark.parametrize("loss", [[0.5], [float("nan"), 1.0, float("inf")], [float("nan")], [0.0, 0.0], [-1.0, 2.0], [1e-9, 1e9] * 5000])
+def test_odd_losses_are_drawn(tmp_path: Path, loss: list[float]) -> None:
+    page = written(tmp_path, make_run(), [Curve("federated", "strict", 7, loss), Curve("federated", "strict", 8, loss[:1])])
+    assert "How training went" in page.text
+    assert page.size < 300_000
+
+
+def test_a_large_fleet_with_many_methods_stays_small(tmp_path: Path) -> None:
+    nodes, methods = tuple(f"node-{i}" for i in range(1000)), (*METHODS, *(f"strategy-{i}" for i in range(12)))
+    run = make_run(nodes, methods, (1,), ("published", "strict"))
+    traces = [make_trace(node, method, 5000, protocol=p) for node in nodes[:6] for method in methods for p in ("published", "strict")]
+    holdings = [Holding(node, 1000 // (place + 1), place % 7, 10) for place, node in enumerate(nodes)]
+    page = written(tmp_path, run, curves(methods[:1] + methods[6:], 1000, ("published", "strict")), traces, holdings)
+    harmless(page)
+    assert "the worst of 1,000 nodes is" in page.text
+    assert "Scores of 2 more nodes are not drawn" in page.text
+    assert len({plots.styles(methods)[method] for method in methods}) == len(methods)
+
+
+def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2]); import test_report as t; from pathlib import Path; "
+        "t.write_report(Path(sys.argv[1]), t.make_run(), t.curves(), [t.make_trace()], [t.Holding('pump-1', 5, 1, 2)]); "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / seed), str(Path(__file__).parent)], check=True, env=environment)
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_matplotlib_is_imported_late_and_its_settings_left_alone(tmp_path: Path) -> None:
+    code = "import sys, vedette.evaluation.report; sys.exit(bool({'matplotlib', 'jinja2'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    import matplotlib
+
+    def settings() -> dict[str, Any]:
+        return {key: matplotlib.rcParams[key] for key in matplotlib.rcParams if key != "backend"}  # asking for it would import pyplot
+
+    with matplotlib.rc_context({"font.size": 31.0}):
+        before = settings()
+        plain = written(tmp_path, make_run(), curves()).source
+        assert settings() == before
+    assert written(tmp_path, make_run(), curves()).source == plain
+
+
+def test_no_text_in_a_figure_is_smaller_than_eleven_pixels(tmp_path: Path) -> None:
+    page = written(tmp_path, make_run(), curves(), [make_trace()], [Holding("pump-1", 5, 1, 2)])
+    sizes = [float(size) for size in re.findall(r"<text[^>]*font-size: ([\d.]+)px", page.source)]
+    assert len(sizes) > 50
+    assert min(sizes) >= 11
+    assert {value for _, name, value in page.attributes if name == "viewbox"} - {"0 0 26 10"}
+    assert not [v for _, n, v in page.attributes if n == "viewbox" and not v.startswith(("0 0 1100 ", "0 0 26 "))]
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_report(tmp_path / "file" / "report.html", make_run())
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted"),
+    [
+        (percentage(0.9312), "93.1 %"),
+        (percentage(0.0004), "0.04 %"),
+        (percentage(0.9999), "99.99 %"),
+        (percentage(0), "0.0 %"),
+        (duration(0.034), "34 ms"),
+        (duration(12.34), "12.3 s"),
+        (duration(59.97), "1 min 0 s"),
+        (duration(7500), "2 h 5 min"),
+        (duration(None), "–"),
+        (volume(999), "999 bytes"),
+        (volume(3_400_000), "3.4 MB"),
+        (volume(None), "–"),
+        (plots.printable("a\u202eb\tc"), "a\ufffdb c"),
+        (plots.printable("ポンプ四", 5), "ポ…"),
+    ],
+)
+def test_figures_are_written_for_people(shown: str, wanted: str) -> None:
+    assert shown == wanted
