@@ -7,12 +7,13 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vedette.errors import CheckpointError, StorageError
+from vedette.errors import CheckpointError, MissingExtra, StorageError
 from vedette.message import Array, Memory
 
 __all__ = ["read_memory", "write_atomic", "write_memory"]
@@ -75,9 +76,8 @@ def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = N
     StorageError
         See `write_atomic`.
     """
-    from safetensors.numpy import save
-
-    arrays = {key: np.ascontiguousarray(value) for key, value in memory.items() if isinstance(value, np.ndarray)}
+    save = _safetensors("safetensors.numpy").save
+    arrays = {key: np.asarray(value, order="C") for key, value in memory.items() if isinstance(value, np.ndarray)}
     plain = {key: value for key, value in memory.items() if not isinstance(value, np.ndarray)}
     header = json.dumps({"plain": plain, "about": dict(about or {})}, sort_keys=True)
     write_atomic(path, save(arrays, metadata={_META: header}))
@@ -91,15 +91,21 @@ def read_memory(path: Path) -> tuple[dict[str, Array | float | str], dict[str, A
     CheckpointError
         The file is absent, damaged or not ours.
     """
-    from safetensors import SafetensorError, safe_open
-
+    safetensors = _safetensors("safetensors")
     try:
-        with safe_open(str(path), framework="numpy") as file:
+        with safetensors.safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_META])
             memory: dict[str, Array | float | str] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         memory.update(header["plain"])
         return memory, dict(header["about"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"cannot read {path}: {str(error) or type(error).__name__}; it is damaged or not written by Vedette"
         ) from None
+
+
+def _safetensors(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise MissingExtra("states are stored as safetensors: pip install 'vedette[train]'") from None

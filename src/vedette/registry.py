@@ -11,6 +11,9 @@ from vedette.errors import UnknownName
 
 __all__ = ["Registry", "suggestion"]
 
+MOST = 12
+"""Names listed in a message where none is near."""
+
 T = TypeVar("T")
 C = TypeVar("C")
 
@@ -19,7 +22,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Say which known name was probably meant, or list them all."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean '{near[0]}'?"
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"known: {', '.join(names[:MOST])}{more}"
 
 
 class Registry(Mapping[str, T]):

@@ -57,11 +57,10 @@ def _keys_beside(model: type[BaseModel], path: tuple[int | str, ...]) -> list[st
     """Names a key at `path` could have had."""
     for part in path[:-1]:
         field = model.model_fields.get(str(part))
-        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if inner is None:
-            return []
-        model = inner
+        # A part of the path that is no field is a key of a mapping whose values are settings: the model is known already.
+        if field is not None:
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return list(model.model_fields)
 
 

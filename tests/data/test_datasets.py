@@ -22,11 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets import LOADERS, files
+from vedette.data.datasets import LOADERS, lines
 from vedette.data.datasets.kdd99 import FEATURES, Kdd99
 from vedette.data.datasets.nsl_kdd import NslKdd
+from vedette.data.datasets.pieces import MISSING
 from vedette.data.datasets.skab import FREE, Skab
-from vedette.data.datasets.table import MISSING, TableFiles
+from vedette.data.datasets.table import TableFiles
 from vedette.data.table import Table
 from vedette.errors import DataBroken, DataMissing, MissingExtra, RecipeError, UnknownName, VedetteError
 from vedette.settings import build, describe
@@ -109,7 +110,7 @@ def test_every_loader_describes_itself() -> None:
         assert issubclass(loader, Loader)
         assert all("\n" not in line and line for line in (loader.title, loader.licence, loader.source, loader.how))
         assert loader.folder == ("" if name == "table" else name)
-    assert len(Skab.files) == 35
+    assert len(Skab.official_files) == 35
     with pytest.raises(UnknownName, match="did you mean 'kdd99'"):
         build(LOADERS, "kdd9", "[data]")
 
@@ -168,6 +169,15 @@ def test_the_data_sets_own_folder_is_a_root_too(tmp_path: Path) -> None:
     assert len(Kdd99(check=False).load(tmp_path / "kdd99").tables["train"]) == 3
 
 
+def test_a_data_set_is_here_when_it_could_be_loaded(tmp_path: Path) -> None:
+    assert not Kdd99.is_here(tmp_path / "nowhere")
+    put(tmp_path, {"kdd99/kddcup.data_10_percent.gz": kdd_lines()})
+    assert not Kdd99.is_here(tmp_path)
+    put(tmp_path, {"corrected": kdd_lines()})
+    assert Kdd99.is_here(tmp_path)
+    assert len(Kdd99(check=False).load(tmp_path).tables) == 2
+
+
 def test_difficulty_of_nsl_kdd_is_no_feature(tmp_path: Path) -> None:
     train = nsl_kdd(tmp_path, kdd_lines("", ",15")).tables["train"]
     assert train.features == FEATURES
@@ -195,7 +205,7 @@ def test_skab(tmp_path: Path, end: str) -> None:
 def test_blocks_give_the_same_table_as_one_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_kdd, whole_own = kdd99(tmp_path / "a", kdd_lines() * 5).tables["train"], own(tmp_path / "b", OWN).tables["all"]
     for size in (1, 70, 333):
-        monkeypatch.setattr(files, "BLOCK", size)
+        monkeypatch.setattr(lines, "BLOCK", size)
         same(kdd99(tmp_path / "a", kdd_lines() * 5).tables["train"], whole_kdd)
         same(own(tmp_path / "b", OWN + "\n\r\n").tables["all"], whole_own)
         with pytest.raises(DataBroken, match=r"kddcup.data_10_percent:14: 43 columns where 42 belong"):
@@ -247,7 +257,7 @@ def test_parquet_gives_the_same_table_as_csv(tmp_path: Path) -> None:
 
 
 def test_missing_categories_stay_as_they_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "BLOCK", 1)
+    monkeypatch.setattr(lines, "BLOCK", 1)
     put(tmp_path, {"a.csv": "x,y,z\n1,NA,\n2,,NA\n3,on,\n4,NA,7\n"})
     table = TableFiles(files=("a.csv",)).load(tmp_path).tables["all"]
     assert table.column("y").texts() == ["NA", "", "on", "NA"]
@@ -379,6 +389,7 @@ def test_broken_gzip(tmp_path: Path) -> None:
     [
         ("flow", "label", DataBroken, "own.csv:1: two columns are called 'label'"),
         ("flow", "f" * 300, DataBroken, "own.csv:1: 'ffff"),
+        ("flow", "f" * 70_000, DataBroken, "own.csv:1: column 'header': '" + "f" * 40 + "'… (70,000 characters) is too long"),
         ("flow", "fl\x1bow", DataBroken, "own.csv:1: 'fl\\x1bow' is no name for column 3"),
         ("time,", ",", DataBroken, "own.csv:1: column 1 has no name"),
         ("device", "devise", UnknownName, "no column 'device' (named in 'node'); did you mean 'devise'?"),

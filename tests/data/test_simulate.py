@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from vedette.data import simulate
 from vedette.data.simulate import FAULTS, FEATURES, Pump, Pumps, simulate_pump, stream_pump
+from vedette.data.simulate.faults import schedule
+from vedette.data.simulate.recording import scan
 from vedette.data.table import concat
 from vedette.errors import DataUnusable, RecipeError, UnknownName
 from vedette.settings import validated
@@ -75,7 +76,7 @@ def test_a_sweeping_scan_is_the_recursion_row_by_row():
     for row in x:
         last = decay * last + row
         expected.append(last)
-    np.testing.assert_allclose(simulate._scan(x, decay, before), expected, rtol=1e-12)
+    np.testing.assert_allclose(scan(x, decay, before), expected, rtol=1e-12)
 
 
 # --- faults and labels
@@ -111,7 +112,7 @@ def test_rows_are_labelled_where_they_are_away_from_the_twin(seed):
     for kind in ("cavitation", "drift", "leak", "spike"):
         assert np.abs(away[rows_of(table, kind)]).max(axis=1).min() > 3.99
     assert (np.abs(away[rows_of(table, "stuck")]).max(axis=1) > 2).mean() > 0.95
-    assert not away[: simulate._schedule("pump-1", seed, 2880, 60, 0.1)[0].start].any()
+    assert not away[: schedule("pump-1", seed, 2880, 60, 0.1)[0].start].any()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,7 +130,7 @@ def test_a_stuck_sensor_repeats_its_last_value_and_a_drift_grows_in_a_line_acros
     hours, share = 24 * 20, 0.4
     table, away = departure("pump-3", 1, hours, share)
     pump, crossed = Pump.of("pump-3", 1), set()
-    for fault in simulate._schedule("pump-3", 1, len(table), 60, share):
+    for fault in schedule("pump-3", 1, len(table), 60, share):
         rows = slice(fault.start, fault.stop)
         if fault.kind == "stuck":
             assert len(np.unique(table.numbers[fault.start - 1 : fault.stop, fault.sensor])) == 1

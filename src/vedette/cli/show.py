@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from statistics import fmean, pstdev
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "–"
-    return f"{fmean(known):.3f}" + (f" ±{pstdev(known):.3f}" if len(known) > 1 else "")
+    return f"{fmean(known):.3f}" + (f" ±{stdev(known):.3f}" if len(known) > 1 else "")
 
 
 @contextmanager

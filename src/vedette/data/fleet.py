@@ -66,6 +66,9 @@ class Fleet(Mapping[str, Table]):
             raise KeyError(node)
         return self._table_of(node)
 
+    def __contains__(self, node: object) -> bool:
+        return node in self._known  # Mapping would make the table to find out
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.nodes)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +23,8 @@ ATTEMPTS = 200
 class Partition(Settings, ABC):
     """How a table is shared out.
 
-    The draw (who gets which share of what) depends on the seed and on the training rows alone; other rows follow the same shares.
+    The draw (who gets which share of what) depends on the seed and on the training rows alone; other rows follow the same shares,
+    whatever their labels say.
     """
 
     by: ClassVar[str]
@@ -56,7 +56,7 @@ class Partition(Settings, ABC):
         Raises
         ------
         DataUnusable
-            A node would stay without training rows.
+            A node would stay without normal training rows.
         """
 
 
@@ -74,14 +74,14 @@ class Natural(Partition):
         names = self.names(train)
         if table.group is None:
             raise DataUnusable(f"the {part} rows know no devices or groups")
-        at = {name: i for i, name in enumerate(names)}
-        strange = [table.group.levels[code] for code in np.unique(table.group.codes) if table.group.levels[code] not in at]
-        if strange:
-            raise DataUnusable(f"node '{strange[0]}' has {part} rows but no training rows")
-        return np.array([at.get(level, -1) for level in table.group.levels], dtype=np.int64)[table.group.codes]
+        places = table.group.places(names)
+        strange = np.flatnonzero(places == len(names))
+        if strange.size:
+            raise DataUnusable(f"node '{table.group.levels[table.group.codes[strange[0]]]}' has {part} rows but no training rows")
+        return places
 
 
-class _Drawn(Partition):
+class _Drawn(Partition, ABC):
     """Base of partitions among a chosen number of nodes.
 
     Parameters
@@ -103,11 +103,16 @@ class Iid(_Drawn):
     by: ClassVar[str] = "iid"
 
     def places(self, train: Table, table: Table, part: str, seed: int) -> Array:
-        return _dealt(len(table), np.full(self.nodes, 1 / self.nodes), stream(seed, "partition", part))
+        normal = int(_is_normal(train).sum())
+        if normal < self.nodes:
+            raise DataUnusable(f"partition 'iid': {normal} normal training rows are too few for {self.nodes} nodes; take fewer nodes")
+        places = np.empty(len(table), dtype=np.int64)
+        _deal(places, np.arange(len(table)), np.full(self.nodes, 1 / self.nodes), train, table, (seed, "partition", part))
+        return places
 
 
-class Quantity(_Drawn):
-    """The same distribution everywhere, but unequal amounts, with shares drawn from a Dirichlet distribution.
+class _Uneven(_Drawn, ABC):
+    """Base of partitions whose shares are drawn from a Dirichlet distribution.
 
     Parameters
     ----------
@@ -117,22 +122,36 @@ class Quantity(_Drawn):
         Fewest normal training rows a node may get; shares are drawn again until it holds.
     """
 
-    by: ClassVar[str] = "quantity"
     alpha: float = Field(default=0.5, gt=0)
     min_rows: int = Field(default=32, ge=1)
 
+    def _shares(self, normal: Array, seed: int) -> Array:
+        """Return [levels, nodes] shares, given the normal training rows of each level."""
+        rng = stream(seed, "partition", "shares")
+        for _ in range(ATTEMPTS):
+            shares = rng.dirichlet(np.full(self.nodes, self.alpha), size=len(normal))
+            if _counts(normal, shares).sum(axis=0).min() >= self.min_rows:
+                return shares
+        raise DataUnusable(
+            f"partition '{self.by}': {ATTEMPTS} draws, none with {self.min_rows} normal rows for each of {self.nodes} nodes; "
+            "take fewer nodes, a larger alpha or a smaller min_rows"
+        )
+
+
+class Quantity(_Uneven):
+    """The same distribution everywhere, but unequal amounts."""
+
+    by: ClassVar[str] = "quantity"
+
     def places(self, train: Table, table: Table, part: str, seed: int) -> Array:
-        normal = len(train.normal())
-
-        def drawn(rng: np.random.Generator) -> Array:
-            return rng.dirichlet(np.full(self.nodes, self.alpha))
-
-        shares = _drawn_until_fair(self, drawn, lambda shares: shares * normal, seed)
-        return _dealt(len(table), shares, stream(seed, "partition", part))
+        (shares,) = self._shares(np.array([_is_normal(train).sum()]), seed)
+        places = np.empty(len(table), dtype=np.int64)
+        _deal(places, np.arange(len(table)), shares, train, table, (seed, "partition", part))
+        return places
 
 
-class Dirichlet(_Drawn):
-    """Non-IID: each level of a column is shared out by its own draw from a Dirichlet distribution.
+class Dirichlet(_Uneven):
+    """Non-IID: each level of a column is shared out by its own draw.
 
     Anomalous rows follow the shares of their level, so that a node meets attacks on the services it has.
 
@@ -142,65 +161,49 @@ class Dirichlet(_Drawn):
         A category feature, ``"kind"`` or ``"group"``.
     alpha
         Small = each level at few nodes; large = nearly IID.
-    min_rows
-        Fewest normal training rows a node may get; shares are drawn again until it holds.
     """
 
     by: ClassVar[str] = "dirichlet"
     over: str
     alpha: float = Field(default=0.3, gt=0)
-    min_rows: int = Field(default=32, ge=1)
 
     def places(self, train: Table, table: Table, part: str, seed: int) -> Array:
-        column = train.normal().column(self.over)
-        counts = {level: int(n) for level, n in zip(column.levels, np.bincount(column.codes, minlength=len(column.levels)), strict=True)}
-        levels = sorted(counts)
-
-        def drawn(rng: np.random.Generator) -> Array:
-            return rng.dirichlet(np.full(self.nodes, self.alpha), size=len(levels))
-
-        totals = np.array([counts[level] for level in levels], dtype=np.float64)
-        shares = dict(zip(levels, _drawn_until_fair(self, drawn, lambda p: p.T @ totals, seed), strict=True))
+        column = train.column(self.over)
+        normal = np.bincount(column.codes[_is_normal(train)], minlength=len(column.levels))
+        counts = {level: n for level, n in sorted(zip(column.levels, normal.tolist(), strict=True)) if n}
+        shares = dict(zip(counts, self._shares(np.array(list(counts.values()), dtype=np.int64), seed), strict=True))
         wanted = table.column(self.over)
         places = np.empty(len(table), dtype=np.int64)
         for code in np.unique(wanted.codes):
             level = wanted.levels[code]
-            rows = np.flatnonzero(wanted.codes == code)
             if level not in shares:
                 shares[level] = stream(seed, "partition", "level", level).dirichlet(np.full(self.nodes, self.alpha))
-            for part_of, some in _by_label(table, rows):
-                places[some] = _dealt(len(some), shares[level], stream(seed, "partition", part, level, part_of))
+            _deal(places, np.flatnonzero(wanted.codes == code), shares[level], train, table, (seed, "partition", part, level))
         return places
 
 
-def _by_label(table: Table, rows: Array) -> list[tuple[str, Array]]:
-    """Split row numbers into normal and anomalous ones, each dealt by itself so that its shares are exact."""
-    if table.label is None:
-        return [("all", rows)]
-    return [("normal", rows[table.label[rows] == 0]), ("anomalous", rows[table.label[rows] != 0])]
+def _is_normal(table: Table) -> Array:
+    """Tell the rows not labelled as anomalies, [rows] bool."""
+    return np.ones(len(table), dtype=bool) if table.label is None else np.asarray(table.label == 0)
 
 
-def _dealt(rows: int, shares: Array, rng: np.random.Generator) -> Array:
-    """Deal `rows` rows in random order so that each node gets its share to within one row."""
-    cuts = np.round(np.cumsum(shares)[:-1] * rows).astype(np.int64)
-    places = np.zeros(rows, dtype=np.int64)
-    places[rng.permutation(rows)] = np.searchsorted(cuts, np.arange(rows), side="right")
-    return places
+def _deal(places: Array, rows: Array, shares: Array, train: Table, table: Table, path: tuple[int | str, ...]) -> None:
+    """Deal some rows in random order, so that each node gets its share to within one row.
+
+    Of the training rows normal and anomalous ones are dealt by themselves, so that both shares are exact. The labels of other rows
+    are not looked at: where a test row is scored must not depend on its label.
+    """
+    normal = _is_normal(train)[rows] if table is train else np.ones(len(rows), dtype=bool)
+    for pile, dealt in (("normal", rows[normal]), ("anomalous", rows[~normal])):
+        order = stream(*path, pile).permutation(dealt)
+        places[order] = np.repeat(np.arange(len(shares)), _counts(len(dealt), shares))
 
 
-def _drawn_until_fair(
-    partition: Quantity | Dirichlet, draw: Callable[[np.random.Generator], Array], sizes: Callable[[Array], Array], seed: int
-) -> Array:
-    """Draw shares again until every node gets `min_rows` normal training rows."""
-    rng = stream(seed, "partition", "shares")
-    for _ in range(ATTEMPTS):
-        shares = draw(rng)
-        if sizes(shares).min() >= partition.min_rows:
-            return shares
-    raise DataUnusable(
-        f"partition '{partition.by}': {ATTEMPTS} draws, none with {partition.min_rows} normal rows for each of {partition.nodes} nodes; "
-        "take fewer nodes, a larger alpha or a smaller min_rows"
-    )
+def _counts(rows: Array | int, shares: Array) -> Array:
+    """Return how many of `rows` each node gets, [..., nodes] int, for `rows` [...] and `shares` [..., nodes]."""
+    rows = np.asarray(rows)[..., None]
+    cuts = np.rint(np.cumsum(shares, axis=-1)[..., :-1] * rows).astype(np.int64)
+    return np.diff(cuts, prepend=0, append=rows)
 
 
 PARTITIONS: Registry[type[Partition]] = Registry(

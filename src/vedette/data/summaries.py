@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 
 from vedette.message import Array
 
 __all__ = ["Extremes", "Moments", "Sketch"]
+
+GREATEST = np.float64(1e150)
+"""Cells beyond this size are no measurements; their squares would not be finite."""
+
+
+def _known(values: Array) -> Array:
+    """Tell the cells that count, bool: neither missing nor absurd."""
+    return np.asarray(np.abs(values) <= GREATEST)
 
 
 class Moments:
@@ -30,8 +40,8 @@ class Moments:
 
     @classmethod
     def of(cls, values: Array) -> Moments:
-        """Summarise [rows, columns]; NaN cells are left out."""
-        known = np.isfinite(values)
+        """Summarise [rows, columns]; cells that are NaN, infinite or beyond `GREATEST` are left out."""
+        known = _known(values)
         count = known.sum(axis=0).astype(np.float64)
         at_least_one = np.maximum(count, 1)
         mean = np.where(known, values, 0).sum(axis=0, dtype=np.float64) / at_least_one
@@ -41,12 +51,7 @@ class Moments:
     @classmethod
     def merged(cls, parts: Iterable[Moments]) -> Moments:
         """Merge summaries of disjoint rows."""
-        total: Moments | None = None
-        for part in parts:
-            total = part if total is None else total + part
-        if total is None:
-            raise ValueError("nothing to merge")
-        return total
+        return reduce(operator.add, parts)
 
     def __add__(self, other: Moments) -> Moments:
         count = self.count + other.count
@@ -83,8 +88,8 @@ class Extremes:
 
     @classmethod
     def of(cls, values: Array) -> Extremes:
-        """Summarise [rows, columns]; NaN cells are left out."""
-        known = np.isfinite(values)
+        """Summarise [rows, columns]; cells that are NaN, infinite or beyond `GREATEST` are left out."""
+        known = _known(values)
         low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
         high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
         return cls(low.astype(np.float64), high.astype(np.float64))
@@ -128,8 +133,9 @@ class Sketch:
 
     @classmethod
     def of(cls, values: Array) -> Sketch:
-        """Summarise [rows] values >= 0."""
+        """Summarise [rows] values >= 0; NaN is left out, what is beyond `GREATEST` counts as that."""
         values = np.asarray(values, dtype=np.float64)
+        values = np.minimum(values[~np.isnan(values)], GREATEST)
         large = values > cls.SMALLEST
         bins = np.full(len(values), cls.ZERO, dtype=np.int64)
         bins[large] = np.ceil(np.log(values[large]) / math.log(cls._GROWTH))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from vedette.message import Array
 from vedette.registry import suggestion
 
 __all__ = ["Coded", "Feature", "Table", "concat"]
+
+C = TypeVar("C")
 
 
 class Coded(NamedTuple):
@@ -37,11 +39,24 @@ class Coded(NamedTuple):
         """Return the column as text, one entry a row."""
         return [self.levels[code] for code in self.codes]
 
+    def places(self, known: Sequence[str]) -> Array:
+        """Return [rows] int64, the place of each row's text among some known ones; ``len(known)`` if it is none of them."""
+        at = {level: i for i, level in enumerate(known)}
+        return np.array([at.get(level, len(known)) for level in self.levels], dtype=np.int64)[self.codes]
+
     @classmethod
     def of(cls, texts: Iterable[str]) -> Coded:
         """Code a column of text; levels are sorted."""
         levels, codes = np.unique(np.asarray(list(texts), dtype=np.str_), return_inverse=True)
         return cls(codes.astype(np.int32), tuple(str(level) for level in levels))
+
+    @classmethod
+    def concat(cls, columns: Sequence[Coded]) -> Coded:
+        """Put columns below each other; levels are merged and sorted (a single column stays as it is)."""
+        if len(columns) == 1:
+            return columns[0]
+        levels = sorted({level for column in columns for level in column.levels})
+        return cls(np.concatenate([column.places(levels) for column in columns]).astype(np.int32), tuple(levels))
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ class Feature:
     unit: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """Rows of telemetry, immutable; the arrays may be memory-mapped.
 
@@ -89,16 +104,16 @@ class Table:
     time: Array | None = None
 
     def __post_init__(self) -> None:
-        counts = {"categories": [len(c.codes) for c in self.categories], "label": [len(self.label)] if self.label is not None else []}
-        counts |= {"kind": [len(self.kind.codes)] if self.kind else [], "group": [len(self.group.codes)] if self.group else []}
-        counts["time"] = [len(self.time)] if self.time is not None else []
         if self.numbers.ndim != 2 or self.numbers.shape[1] != len(self.number_features):
             raise DataUnusable(f"a table of {len(self.number_features)} number features cannot hold an array of shape {self.numbers.shape}")
         if len(self.categories) != len(self.category_features):
             raise DataUnusable(f"{len(self.category_features)} category features, but {len(self.categories)} columns of them")
-        for name, lengths in counts.items():
-            if any(length != len(self) for length in lengths):
-                raise DataUnusable(f"'{name}' has {lengths} rows where the numbers have {len(self)}")
+        columns = [(feature.name, column.codes) for feature, column in zip(self.category_features, self.categories, strict=True)]
+        columns += [(name, column.codes) for name, column in (("kind", self.kind), ("group", self.group)) if column is not None]
+        columns += [(name, column) for name, column in (("label", self.label), ("time", self.time)) if column is not None]
+        for name, column in columns:
+            if len(column) != len(self):
+                raise DataUnusable(f"'{name}' has {len(column)} rows where the numbers have {len(self)}")
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -209,27 +224,15 @@ def concat(tables: Sequence[Table]) -> Table:
     return Table(
         features=first.features,
         numbers=np.concatenate([table.numbers for table in tables]),
-        categories=tuple(_stack([table.categories[i] for table in tables]) for i in range(len(first.categories))),
-        label=_joined([table.label for table in tables]),
-        kind=_stack_known([table.kind for table in tables]),
-        group=_stack_known([table.group for table in tables]),
-        time=_joined([table.time for table in tables]),
+        categories=tuple(Coded.concat(columns) for columns in zip(*(table.categories for table in tables), strict=True)),
+        label=_if_all_known(np.concatenate, [table.label for table in tables]),
+        kind=_if_all_known(Coded.concat, [table.kind for table in tables]),
+        group=_if_all_known(Coded.concat, [table.group for table in tables]),
+        time=_if_all_known(np.concatenate, [table.time for table in tables]),
     )
 
 
-def _joined(parts: Sequence[Array | None]) -> Array | None:
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
-
-
-def _stack_known(columns: Sequence[Coded | None]) -> Coded | None:
+def _if_all_known(join: Callable[[list[C]], C], columns: Sequence[C | None]) -> C | None:
+    """Join a column that every table has; None if one lacks it."""
     known = [column for column in columns if column is not None]
-    return _stack(known) if len(known) == len(columns) else None
-
-
-def _stack(columns: Sequence[Coded]) -> Coded:
-    levels = tuple(sorted({level for column in columns for level in column.levels}))
-    at = {level: i for i, level in enumerate(levels)}
-    maps = [np.array([at[level] for level in column.levels], dtype=np.int32) for column in columns]
-    codes = [to[column.codes] if len(to) else column.codes for to, column in zip(maps, columns, strict=True)]
-    return Coded(np.concatenate(codes), levels)
+    return join(known) if len(known) == len(columns) else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from vedette.data.summaries import Moments
 from vedette.detectors.network import NetworkDetector, dense
@@ -38,7 +38,7 @@ class Autoencoder(NetworkDetector):
 
     learning: ClassVar[Literal["one-class"]] = "one-class"
 
-    hidden: tuple[int, ...] = Field(default=(64, 16), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 16), min_length=1)
     mirror: Literal["bottleneck", "plain"] = "plain"
     loss: Literal["mse", "mae"] = "mse"
     residual: Literal["absolute", "squared", "variance"] = "squared"

@@ -103,13 +103,21 @@ class Detector(Settings, ABC):
             raise DataUnusable("a supervised detector needs labels: fit(x, y)")
         train = table.normal() if self.learning == "one-class" else table
         scaler = self.scaling.fitted(self.scaling.summary(train), train.features)
-        memory = self.learn(train, dict(scaler.memory()), seed)
-        self.restore(memory)
-        normal = self.raw_scores(train.normal())
-        scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
-        self.restore({**memory, **scores, **{f"own.{key}": table for key, table in scores.items()}})
+        self.restore(self.learn(train, dict(scaler.memory()), seed)).calibrated(train)
         self._training_scores = self.raw_scores(table)
         return self
+
+    def calibrated(self, table: Table) -> Self:
+        """Set the threshold by the scores of the normal rows of a table.
+
+        Raises
+        ------
+        DetectorMisused
+            Not fitted yet.
+        """
+        normal = self.raw_scores(table.normal())
+        scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
+        return self.restore({**self.memory, **scores, **{f"own.{key}": table for key, table in scores.items()}})
 
     def raw_scores(self, table: Table) -> Array:
         """Return the scores [rows] float64 of a table, scaled and scored chunk by chunk."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 
 from vedette.detectors.network import NetworkDetector, dense
 from vedette.detectors.threshold import AnyThreshold, Fixed
@@ -35,10 +35,16 @@ class Mlp(NetworkDetector):
     learning: ClassVar[Literal["supervised"]] = "supervised"
 
     loss: Literal["cross-entropy"] = "cross-entropy"
-    hidden: tuple[int, ...] = Field(default=(64, 32), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: bool = False
     threshold: AnyThreshold = Field(default_factory=Fixed)
+
+    @model_validator(mode="after")
+    def _can_normalise(self) -> Self:
+        if self.batch_norm and self.optimiser.batch < 2:
+            raise ValueError("batch_norm needs batches of at least two rows (optimiser.batch)")
+        return self
 
     def networks(self, features: int) -> Mapping[str, Layers]:
         widths = [features, *self.hidden]

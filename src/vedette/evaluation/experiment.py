@@ -240,6 +240,6 @@ def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Flee
     for part in scored:
         if part.node in chosen:
             table = tests if isinstance(tests, Table) else tests[part.node]
-            kind = tuple(table.kind.texts()) if table.kind is not None and table.time is not None else ()
+            kind = () if table.kind is None else tuple(table.kind.texts())
             traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold, kind))
     return sorted(traces, key=lambda trace: list(chosen).index(trace.node))

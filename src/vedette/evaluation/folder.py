@@ -42,7 +42,8 @@ class RunFolder:
             The folder cannot be written.
         """
         wanted = {"schema": "vedette.unfinished/1", "recipe": recipe.model_dump(mode="json"), "seed": seed, "protocols": list(protocols)}
-        going_on = self._read(self._mark)
+        # A run that was refused before its first round has nothing to go on from.
+        going_on = self._read(self._mark) if self.checkpoints.is_dir() and any(self.checkpoints.iterdir()) else None
         if going_on is not None and not resume:
             raise CheckpointError(
                 f"{self.path} holds an unfinished run of '{going_on.get('recipe', {}).get('name')}': "

@@ -194,7 +194,8 @@ def method_named(name: str) -> Method:
 
     def baseline(bench: Bench) -> Made:
         detector = build(DETECTORS, {"name": name, "scaling": bench.detector.scaling, "threshold": bench.detector.threshold}, "method")
-        return bench.everywhere(detector.fit(bench.pooled[POOLED], seed=bench.setting.seed))
+        fitted = detector.fit(bench.pooled[POOLED], seed=bench.setting.seed)
+        return bench.everywhere(fitted.calibrated(bench.pooled_calibration[POOLED]))
 
     return baseline
 

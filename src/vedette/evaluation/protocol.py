@@ -55,19 +55,23 @@ class Protocol(Settings):
         if "test" in tables:
             train, test = tables["train"], tables["test"]
         else:
-            train, test = self._held_out(tables["all"], self.test, stream(seed, "split", "test"))
+            train, test = self._held_out(tables["all"], self.test, stream(seed, "split", "test"), "test")
         if test.label is None:
             raise DataUnusable(f"the test rows of '{dataset.name}' have no labels: there is nothing to report on")
-        train, validation = self._held_out(train, self.validation, stream(seed, "split", "validation"))
-        train, calibration = self._held_out(train, self.calibration, stream(seed, "split", "calibration"))
+        train, validation = self._held_out(train, self.validation, stream(seed, "split", "validation"), "validation")
+        train, calibration = self._held_out(train, self.calibration, stream(seed, "split", "calibration"), "calibration")
         if not len(train.normal()):
             raise DataUnusable(f"'{dataset.name}' has no normal training rows left after the split")
         return Parts(train, calibration if len(calibration) else train, validation, test)
 
-    def _held_out(self, table: Table, share: float, rng: np.random.Generator) -> tuple[Table, Table]:
+    def _held_out(self, table: Table, share: float, rng: np.random.Generator, what: str) -> tuple[Table, Table]:
         if not share:
             return table, table.take(slice(0, 0))
-        out = _LAST[self.split](table, share, rng)
+        out = _HELD_OUT[self.split](table, share, rng)
+        if not out.any() or out.all():
+            raise DataUnusable(
+                f"{len(table)} rows cannot be split so that a share of {share:g} is held out as {what} rows ('{self.split}')"
+            )
         return table.take(np.flatnonzero(~out)), table.take(np.flatnonzero(out))
 
 
@@ -102,7 +106,7 @@ def _random_rows(table: Table, share: float, rng: np.random.Generator) -> Array:
 def _random_distinct(table: Table, share: float, rng: np.random.Generator) -> Array:
     """Hold out whole sets of equal rows."""
     _, member = np.unique(_fingerprints(table, rng), return_inverse=True)
-    return np.asarray(rng.random(member.max() + 1)[member] < share)
+    return np.asarray(rng.random(len(table))[member] < share)
 
 
 def _fingerprints(table: Table, rng: np.random.Generator) -> Array:
@@ -110,7 +114,8 @@ def _fingerprints(table: Table, rng: np.random.Generator) -> Array:
     columns = [*table.numbers.T, *(column.codes for column in table.categories)]
     marks = np.zeros(len(table), dtype=np.uint64)
     for column in columns:
-        bits = np.ascontiguousarray(column, dtype=np.float64).view(np.uint64)
+        # Adding zero turns -0.0 into 0.0, which is equal to it but has other bits.
+        bits = (np.asarray(column, dtype=np.float64) + 0.0).view(np.uint64)
         # Multiplying twice by odd numbers with a shift between spreads each bit over the word.
         mixed = (bits ^ (bits >> np.uint64(29))) * (rng.integers(2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1))
         marks = (marks ^ (mixed ^ (mixed >> np.uint64(32)))) * np.uint64(0x9E3779B97F4A7C15)
@@ -127,4 +132,4 @@ def _last_in_time(table: Table, share: float, rng: np.random.Generator) -> Array
     return out
 
 
-_LAST = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time}
+_HELD_OUT = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time}

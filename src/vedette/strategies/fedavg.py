@@ -22,6 +22,8 @@ class FedAvg(Strategy):
     ----------
     epochs
         Local passes over a node's rows in each round (E).
+    batch
+        Rows a local step (B); the detector's own number if absent.
     aggregator
         Name of an aggregator, or its settings: ``{"name": "trimmed-mean", "share": 0.2}``.
     momentum
@@ -31,6 +33,7 @@ class FedAvg(Strategy):
     closing: ClassVar[tuple[str, ...]] = ("adopt",)
 
     epochs: float = Field(default=1.0, gt=0)
+    batch: int | None = Field(default=None, ge=1)
     aggregator: AnyAggregator = Field(default_factory=Mean)
     momentum: float = Field(default=0.0, ge=0, lt=1)
 
@@ -45,7 +48,7 @@ class FedAvg(Strategy):
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         epochs = 0.0 if turn.phase == "adopt" else self.epochs
-        return Work(tasks=(Task(start=inbox.vectors, epochs=epochs, terms=self.terms()),))
+        return Work(tasks=(Task(start=inbox.vectors, epochs=epochs, batch=self.batch, terms=self.terms()),))
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         return Message(vectors=done.vectors, facts=done.answers.facts), mine

@@ -47,6 +47,8 @@ class Task(NamedTuple):
         Passes over the rows; a part of one is allowed, 0 only loads `start`.
     steps
         Local steps instead of epochs.
+    batch
+        Rows a step; the detector's own number if absent.
     terms
         What is added to the loss.
     extra
@@ -61,6 +63,7 @@ class Task(NamedTuple):
     trains: str = "*"
     epochs: float = 1.0
     steps: int | None = None
+    batch: int | None = None
     terms: tuple[Proximal | Distil, ...] = ()
     extra: tuple[str, ...] = ()
     keep_optimiser: bool = False

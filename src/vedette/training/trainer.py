@@ -120,17 +120,22 @@ class _Bench:
         if task.keep_optimiser:
             _recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
         loss_of = _loss(self.detector, network, task)
-        steps = task.steps if task.steps is not None else max(1, math.ceil(task.epochs * len(rows) / settings.batch))
+        batch = task.batch or settings.batch
+        steps = task.steps if task.steps is not None else max(1, math.ceil(task.epochs * len(rows) / batch))
+        # A batch of one row has no variance to normalise by; it is left out.
+        normalises = any(layer["kind"] == "batch-norm" for layer in network.layers)
         module.train()
         total, seen = 0.0, 0
-        for number, (inputs, labels) in enumerate(rows.batches(settings.batch, steps, rng)):
-            loss = loss_of(inputs, labels)
+        for number, (inputs, labels) in enumerate(rows.batches(batch, steps, rng)):
+            if normalises and len(inputs) == 1:
+                continue
+            fit, loss = loss_of(inputs, labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            # The loss that is reported is that of the last pass over the rows.
-            if steps - number <= math.ceil(len(rows) / settings.batch):
-                total, seen = total + float(loss.detach()) * len(inputs), seen + len(inputs)
+            # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
+            if steps - number <= math.ceil(len(rows) / batch):
+                total, seen = total + float(fit.detach()) * len(inputs), seen + len(inputs)
         if not math.isfinite(total) or not all(bool(p.isfinite().all()) for p in moving.values()):
             raise TrainingDiverged(
                 f"the loss of node '{self.job.node}' is no longer a number in round {self.round + 1}; "
@@ -163,8 +168,7 @@ class _Rows:
                 block = order[start : start + size * max(1, BLOCK // size)]
                 inputs, labels = (torch.from_numpy(array) for array in self.take(block))
                 for at in range(0, len(block), size):
-                    # A batch of one row has no variance to normalise by.
-                    if given < steps and (len(block) - at > 1 or len(self) == 1):
+                    if given < steps:
                         yield inputs[at : at + size], labels[at : at + size]
                     given += 1
 
@@ -217,7 +221,7 @@ def _recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept
 
 
 def _loss(detector: Learnable, network: Network, task: Task) -> Any:
-    """Return the loss of a batch under the task's terms."""
+    """Return a function of a batch: its loss, and the sum of its loss and the task's terms."""
     torch = needs_torch()
     functional = torch.nn.functional
 
@@ -227,16 +231,14 @@ def _loss(detector: Learnable, network: Network, task: Task) -> Any:
 
     terms = [_term(term, detector, network, distance) for term in task.terms]
 
-    def loss(inputs: Tensor, labels: Tensor) -> Tensor:
+    def loss(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         outputs: Tensor = network.module(inputs)
         value: Tensor
         if detector.learning == "supervised":
             value = functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
         else:
             value = distance(outputs, inputs)
-        for term in terms:
-            value = value + term(inputs, outputs)
-        return value
+        return value, value + sum(term(inputs, outputs) for term in terms)
 
     return loss
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.files import Column, find, need_polars, read
+from vedette.data.datasets.columns import need_polars
+from vedette.data.datasets.official import Column, read
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken
 
-__all__ = ["FEATURES", "Kdd99", "connections"]
+__all__ = ["FEATURES", "Connections", "Kdd99"]
 
 NAMES = """
 duration protocol_type service flag src_bytes dst_bytes land wrong_fragment urgent hot num_failed_logins logged_in num_compromised
@@ -25,44 +27,53 @@ SYMBOLIC = {"protocol_type", "service", "flag"}
 UNITS = {"duration": "s", "src_bytes": "B", "dst_bytes": "B"}
 FEATURES = tuple(Feature(name, "category" if name in SYMBOLIC else "number", UNITS.get(name, "")) for name in NAMES.split())
 
-Count = tuple[int, int]
+Published = tuple[str, int, int]
+"""A file that was published: its name, its rows and its normal rows."""
 
 
-def connections(path: Path, label: str, extra: tuple[Column, ...] = (), count: Count | None = None) -> Table:
-    """Read a file of the KDD family.
+class Connections(Loader):
+    """Base of the KDD family: files of 41 features and a label.
 
     Parameters
     ----------
-    path
-        The file: 41 features, the label and the `extra` columns.
+    check
+        Demand the published number of rows and normal rows; False accepts a sample.
+
+    Attributes
+    ----------
     label
-        The pattern of a label.
+        The column behind the features.
     extra
         Columns behind the label, checked and left out.
-    count
-        Rows and normal rows that were published; None accepts any.
-
-    Raises
-    ------
-    DataBroken
-        The file is no such table, or not the published one.
     """
-    columns = [Column(feature.name, "text" if feature.kind == "category" else "number") for feature in FEATURES]
-    content = read(path, [*columns, Column("label", "text", label), *extra])
-    texts = content.texts["label"]
-    kind = Coded(texts.codes, tuple(level.removesuffix(".") for level in texts.levels))
-    normal = np.array([level == "normal" for level in kind.levels])[kind.codes]
-    if count is not None and (len(kind.codes), int(normal.sum())) != count:
-        raise DataBroken(
-            f"{path}: {len(normal):,} rows, {normal.sum():,} of them normal, where {count[0]:,} and {count[1]:,} were published; "
-            "get the whole file, or set check = false if it is meant to be a sample"
-        )
-    numbers = content.numbers[:, : len(FEATURES) - len(SYMBOLIC)]
-    categories = tuple(content.texts[feature.name] for feature in FEATURES if feature.kind == "category")
-    return Table(FEATURES, np.ascontiguousarray(numbers), categories, label=(~normal).astype(np.int8), kind=kind)
+
+    label: ClassVar[Column]
+    extra: ClassVar[tuple[Column, ...]] = ()
+
+    check: bool = True
+
+    def _parts(self, root: Path | None, published: Mapping[str, Published]) -> dict[str, Table]:
+        need_polars()
+        paths = {part: self.find(root, name) for part, (name, *_) in published.items()}
+        return {part: self._connections(paths[part], *counts) for part, (_, *counts) in published.items()}
+
+    def _connections(self, path: Path, rows: int, normal_rows: int) -> Table:
+        columns = [Column(feature.name, "text" if feature.kind == "category" else "number") for feature in FEATURES]
+        content = read(path, [*columns, self.label, *self.extra])
+        texts = content.texts[self.label.name]
+        kind = Coded(texts.codes, tuple(level.removesuffix(".") for level in texts.levels))
+        normal = np.array([level == "normal" for level in kind.levels])[kind.codes]
+        if self.check and (len(normal), int(normal.sum())) != (rows, normal_rows):
+            raise DataBroken(
+                f"{path}: {len(normal):,} rows, {normal.sum():,} of them normal, where {rows:,} and {normal_rows:,} were published; "
+                "get the whole file, or set check = false if it is meant to be a sample"
+            )
+        numbers = np.ascontiguousarray(content.numbers[:, : len(FEATURES) - len(SYMBOLIC)])
+        categories = tuple(content.texts[feature.name] for feature in FEATURES if feature.kind == "category")
+        return Table(FEATURES, numbers, categories, label=(~normal).astype(np.int8), kind=kind)
 
 
-class Kdd99(Loader):
+class Kdd99(Connections):
     """KDD Cup 1999, trained on the 10 % file and tested on the labelled ("corrected") test set.
 
     Parameters
@@ -80,19 +91,13 @@ class Kdd99(Loader):
         "get it from the UCI KDD Archive (kdd.ics.uci.edu/databases/kddcup99): kdd99/kddcup.data_10_percent and kdd99/corrected"
     )
     folder: ClassVar[str] = "kdd99"
-    files: ClassVar[tuple[str, ...]] = ("kddcup.data_10_percent", "corrected")
+    official_files: ClassVar[tuple[str, ...]] = ("kddcup.data_10_percent", "corrected")
+    label: ClassVar[Column] = Column("label", "text", r"[a-z0-9_]{1,32}\.")
 
     full: bool = False
-    check: bool = True
 
     def load(self, root: Path | None, seed: int = 0) -> Dataset:
         """Read ``train`` and ``test``; see `Loader.load`."""
         del seed
-        need_polars()
-        train = ("kddcup.data", (4_898_431, 972_781)) if self.full else ("kddcup.data_10_percent", (494_021, 97_278))
-        parts = {"train": train, "test": ("corrected", (311_029, 60_593))}
-        paths = {part: find(type(self), root, name) for part, (name, _) in parts.items()}
-        label = r"[a-z0-9_]{1,32}\."
-        return Dataset(
-            "kdd99", {part: connections(paths[part], label, count=count if self.check else None) for part, (_, count) in parts.items()}
-        )
+        train = ("kddcup.data", 4_898_431, 972_781) if self.full else ("kddcup.data_10_percent", 494_021, 97_278)
+        return Dataset("kdd99", self._parts(root, {"train": train, "test": ("corrected", 311_029, 60_593)}))

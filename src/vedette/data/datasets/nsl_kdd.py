@@ -5,17 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.files import Column, find, need_polars
-from vedette.data.datasets.kdd99 import connections
+from vedette.data.dataset import Dataset
+from vedette.data.datasets.kdd99 import Connections
+from vedette.data.datasets.official import Column
 
 __all__ = ["NslKdd"]
 
-# How many of 21 classifiers got the row right: made from the labels, so never a feature.
-DIFFICULTY = Column("difficulty")
 
-
-class NslKdd(Loader):
+class NslKdd(Connections):
     """NSL-KDD: KDDTrain+ and KDDTest+.
 
     Parameters
@@ -32,18 +29,13 @@ class NslKdd(Loader):
         "nsl-kdd/KDDTrain+.txt and nsl-kdd/KDDTest+.txt"
     )
     folder: ClassVar[str] = "nsl-kdd"
-    files: ClassVar[tuple[str, ...]] = ("KDDTrain+.txt", "KDDTest+.txt")
-
-    check: bool = True
+    official_files: ClassVar[tuple[str, ...]] = ("KDDTrain+.txt", "KDDTest+.txt")
+    label: ClassVar[Column] = Column("label", "text", r"[a-z0-9_]{1,32}")
+    # How many of 21 classifiers got the row right: made from the labels, so never a feature.
+    extra: ClassVar[tuple[Column, ...]] = (Column("difficulty"),)
 
     def load(self, root: Path | None, seed: int = 0) -> Dataset:
         """Read ``train`` and ``test``; see `Loader.load`."""
         del seed
-        need_polars()
-        parts = {"train": ("KDDTrain+.txt", (125_973, 67_343)), "test": ("KDDTest+.txt", (22_544, 9_711))}
-        paths = {part: find(type(self), root, name) for part, (name, _) in parts.items()}
-        label = r"[a-z0-9_]{1,32}"
-        return Dataset(
-            "nsl-kdd",
-            {part: connections(paths[part], label, (DIFFICULTY,), count if self.check else None) for part, (_, count) in parts.items()},
-        )
+        parts = {"train": ("KDDTrain+.txt", 125_973, 67_343), "test": ("KDDTest+.txt", 22_544, 9_711)}
+        return Dataset("nsl-kdd", self._parts(root, parts))

@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.files import Column, find, need_polars, read
+from vedette.data.datasets.columns import need_polars
+from vedette.data.datasets.official import Column, read
 from vedette.data.table import Coded, Feature, Table, concat
 from vedette.errors import DataBroken, DataMissing
 
@@ -66,7 +67,7 @@ class Skab(Loader):
         "get it from GitHub waico/SKAB, folder data: skab/valve1/0.csv … 15.csv, valve2/, other/, anomaly-free/anomaly-free.csv"
     )
     folder: ClassVar[str] = "skab"
-    files: ClassVar[tuple[str, ...]] = tuple(f"{name}.csv" for folder in ROWS.values() for name in folder)
+    official_files: ClassVar[tuple[str, ...]] = tuple(f"{name}.csv" for folder in ROWS.values() for name in folder)
 
     folders: Annotated[tuple[Folder, ...], Field(min_length=1), AfterValidator(_distinct)] = ("valve1", "valve2", "other")
     check: bool = True
@@ -95,7 +96,7 @@ class Skab(Loader):
         missing: list[DataMissing] = []
         for name in ROWS[folder]:
             try:
-                paths[name] = find(type(self), root, f"{name}.csv")
+                paths[name] = self.find(root, f"{name}.csv")
             except DataMissing as error:
                 missing.append(error)
         if missing and (self.check or not paths):

@@ -5,30 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.files import Piece, coded, header, joined, need_polars, parquet, seconds, texts
+from vedette.data.datasets.columns import need_polars
+from vedette.data.datasets.lines import header
+from vedette.data.datasets.pieces import Part, Piece, parquet, texts
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken, DataMissing, RecipeError, UnknownName
 from vedette.message import Array
 from vedette.registry import suggestion
 
-if TYPE_CHECKING:
-    import polars as pl
-
 __all__ = ["TableFiles"]
 
-MISSING = ("", "na", "n/a", "nan", "null", "none")
 LONGEST_NAME = 200
-HINT = "correct it, or name the column in 'categories' or 'drop'"
 PARQUET = (".parquet", ".pq")
-
-Part = Array | Coded
-"""Some rows of a feature: numbers, or text; where all are missing it is not known yet which, and what stands there is kept as text."""
 
 
 class TableFiles(Loader):
@@ -36,8 +30,8 @@ class TableFiles(Loader):
 
     Parameters
     ----------
-    paths
-        ``files`` in a recipe: glob patterns, relative to the data root, or absolute. Names ending in ``.parquet`` or ``.pq`` are read as
+    files
+        Glob patterns, relative to the data root, or absolute. Names ending in ``.parquet`` or ``.pq`` are read as
         Parquet, all others as text with a header; ``.gz`` may follow.
     test_files
         More of them: if given, the data set has the tables ``train`` and ``test`` (a file named by both belongs to ``test``), else ``all``.
@@ -63,14 +57,12 @@ class TableFiles(Loader):
         Whether the rows of a device follow each other in time; default: whether there is a `time`.
     """
 
-    model_config = ConfigDict(serialize_by_alias=True)
-
     title: ClassVar[str] = "your own CSV or Parquet files"
     licence: ClassVar[str] = "your own"
     source: ClassVar[str] = "you"
     how: ClassVar[str] = "name them: files = ['plant/*.csv'], relative to the data root or absolute"
 
-    paths: tuple[str, ...] = Field(alias="files", min_length=1)
+    files: tuple[str, ...] = Field(min_length=1)
     test_files: tuple[str, ...] = ()
     separator: str = ","
     node: str | None = None
@@ -98,6 +90,10 @@ class TableFiles(Loader):
             raise ValueError(f"column '{twice}' cannot be two things at once (node, time, label, feature)")
         return self
 
+    @property
+    def _node_column(self) -> str | None:
+        return None if self.node == "file" else self.node
+
     def load(self, root: Path | None, seed: int = 0) -> Dataset:
         """Read the tables; see `Loader.load`.
 
@@ -110,7 +106,7 @@ class TableFiles(Loader):
         need_polars()
         test = self._matched(root, self.test_files)
         held_out = {path.resolve() for path in test}
-        train = [path for path in self._matched(root, self.paths) if path.resolve() not in held_out]
+        train = [path for path in self._matched(root, self.files) if path.resolve() not in held_out]
         if not train:
             raise DataMissing("every file of 'files' is one of 'test_files' too; nothing is left to learn from")
         names = self._columns(train[0])
@@ -153,12 +149,8 @@ class TableFiles(Loader):
         return names
 
     def _features(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:
-        used: dict[str, Iterable[str | None]] = {
-            "node": [self.node] if self.node not in (None, "file") else [],
-            "time": [self.time],
-            "label": [self.label],
-        }
-        used |= {"features": self.features or (), "drop": self.drop, "categories": self.categories, "units": list(self.units)}
+        used: dict[str, Iterable[str | None]] = {"node": [self._node_column], "time": [self.time], "label": [self.label]}
+        used |= {"features": self.features or (), "drop": self.drop, "categories": self.categories, "units": self.units}
         for setting, columns in used.items():
             for column in columns:
                 if column is not None and column not in names:
@@ -180,19 +172,19 @@ class TableFiles(Loader):
     def _table(self, features: tuple[Feature, ...], files: Sequence[_File]) -> Table:
         rows = sum(file.rows for file in files)
         numbers = np.empty((rows, sum(feature.kind == "number" for feature in features)), dtype=np.float64)
+        columns = iter(numbers.T)
         categories = []
         for feature in features:
             parts = [part for file in files for part in file.parts.pop(feature.name)]
             if feature.kind == "number":
-                at = [f.name for f in features if f.kind == "number"].index(feature.name)
-                np.concatenate([_as_numbers(part) for part in parts], out=numbers[:, at])
+                np.concatenate([_as_numbers(part) for part in parts], out=next(columns))
             else:
-                categories.append(joined([part for part in parts if isinstance(part, Coded)]))
-        kind = joined([part for file in files for part in file.kinds]) if self.label is not None else None
+                categories.append(Coded.concat([part for part in parts if isinstance(part, Coded)]))
+        kind = Coded.concat([part for file in files for part in file.kinds]) if self.label is not None else None
         label = None
         if kind is not None:
             label = np.array([not _same(level, self.normal) for level in kind.levels], dtype=np.int8)[kind.codes]
-        group = joined([part for file in files for part in file.groups]) if self.node is not None else None
+        group = Coded.concat([part for file in files for part in file.groups]) if self.node is not None else None
         time = np.concatenate([part for file in files for part in file.times]) if self.time is not None else None
         return _in_order(Table(features, numbers, tuple(categories), label=label, kind=kind, group=group, time=time))
 
@@ -224,16 +216,16 @@ class _File:
             rows = piece.frame.height
             self.rows += rows
             for name, parts in self.parts.items():
-                forced = name in self.settings.categories or (self.path.suffix in PARQUET and not _is_numeric(piece, name))
-                parts.append(_feature(piece, name, kinds, forced))
+                category = name in self.settings.categories or (self.path.suffix in PARQUET and not piece.is_numeric(name))
+                parts.append(piece.feature(name, kinds, category))
             if self.settings.label is not None:
-                self.kinds.append(_names(piece, self.settings.label, "no label"))
+                self.kinds.append(piece.names(self.settings.label, "no label"))
             if self.settings.node == "file":
                 self.groups.append(Coded(np.zeros(rows, dtype=np.int32), (self.group,)))
             elif self.settings.node is not None:
-                self.groups.append(_names(piece, self.settings.node, "no device"))
+                self.groups.append(piece.names(self.settings.node, "no device"))
             if self.settings.time is not None:
-                self.times.append(_moments(piece, self.settings.time, kinds))
+                self.times.append(piece.moments(self.settings.time, kinds))
 
     def _pieces(self) -> Iterator[Piece]:
         names = self.settings._columns(self.path)
@@ -246,101 +238,11 @@ class _File:
         if self.path.suffix not in PARQUET:
             yield from texts(self.path, self.settings.separator, names)
             return
-        special = (self.settings.node if self.settings.node != "file" else None, self.settings.time, self.settings.label)
+        special = (self.settings._node_column, self.settings.time, self.settings.label)
         piece = parquet(self.path, [name for name in names if name in self.parts or name in special])
         if not piece.frame.height:
             raise DataBroken(f"{self.path}: the file has columns but no rows")
         yield piece
-
-
-def _feature(piece: Piece, name: str, kinds: dict[str, str], forced: bool) -> Part:
-    """Return some rows of a feature; a column holds either numbers or text, and its first value decides."""
-    column = _plain(piece, name)
-    values, missing = _numbers(column)
-    if missing.all():
-        return _coded(column)
-    first = int(missing.arg_min() or 0)
-    kind = kinds.setdefault(name, "category" if forced or values[first] is None else "number")
-    if kind == "category":
-        number = values.is_not_null() & ~missing
-        if not forced and number.any():
-            raise piece.blame(_first(number), name, f"is a number, but other rows hold text; {HINT}")
-        return _coded(column)
-    text = values.is_null() & ~missing
-    if forced or text.any():
-        raise piece.blame(first if forced else _first(text), name, f"is no number, but other rows hold numbers; {HINT}")
-    array = values.set(missing, None).fill_null(np.nan).to_numpy()
-    if np.isinf(array).any():
-        raise piece.blame(int(np.isinf(array).argmax()), name, f"is no finite number; {HINT}")
-    return array
-
-
-def _is_numeric(piece: Piece, name: str) -> bool:
-    """Say whether a Parquet column is numbers by its type."""
-    return _plain(piece, name).dtype.is_numeric()
-
-
-def _plain(piece: Piece, name: str) -> pl.Series:
-    """Return a column as numbers or text."""
-    import polars as pl
-
-    column = piece.frame[name]
-    if column.dtype.is_numeric() or column.dtype == pl.String:
-        return column
-    if column.dtype == pl.Boolean:
-        return column.cast(pl.Int8)
-    if column.dtype in (pl.Null, pl.Categorical, pl.Enum):
-        return column.cast(pl.String)
-    raise DataBroken(f"{piece.path}: column '{name}' holds {column.dtype}, neither numbers nor text; name it in 'drop' (or 'time')")
-
-
-def _numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return a column as float64 (null where it is none) and where it says that a value is missing."""
-    import polars as pl
-
-    if column.dtype == pl.String:
-        text = column.fill_null("").str.strip_chars()
-        return text.cast(pl.Float64, strict=False), text.str.to_lowercase().is_in(MISSING)
-    values = column.cast(pl.Float64)
-    return values, values.is_null() | values.is_nan().fill_null(False)
-
-
-def _coded(column: pl.Series) -> Coded:
-    import polars as pl
-
-    return coded(column.cast(pl.String).fill_null(""))
-
-
-def _names(piece: Piece, name: str, what: str) -> Coded:
-    """Return some rows of the label or node column, as text; none may be missing."""
-    import polars as pl
-
-    column = _plain(piece, name).cast(pl.String).fill_null("").str.strip_chars()
-    empty = column.str.to_lowercase().is_in(("", "nan"))
-    if empty.any():
-        raise piece.blame(_first(empty), name, f"is {what}; every row needs one")
-    return coded(column)
-
-
-def _moments(piece: Piece, name: str, kinds: dict[str, str]) -> Array:
-    """Return [rows] float64 seconds; a column holds either seconds or ISO 8601 text, and its first value decides."""
-    import polars as pl
-
-    column = piece.frame[name]
-    if column.dtype in (pl.Date, pl.Datetime):
-        values = column.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
-    else:
-        column = _plain(piece, name)
-        text = column.cast(pl.String).fill_null("").str.strip_chars()
-        values = text.cast(pl.Float64, strict=False) if not column.dtype.is_numeric() else column.cast(pl.Float64)
-        if kinds.setdefault(name, "number" if values[0] is not None else "text") == "text":
-            values = seconds(text)
-    wrong = ~values.is_finite().fill_null(False)
-    if wrong.any():
-        raise piece.blame(
-            _first(wrong), name, "is no time; ISO 8601 text such as 2024-05-01T12:00:00Z or a number of seconds, in all rows alike"
-        )
-    return values.to_numpy()
 
 
 def _in_order(table: Table) -> Table:
@@ -380,7 +282,3 @@ def _is_number(text: str) -> bool:
 
 def _same(text: str, other: str) -> bool:
     return text == other or (_is_number(text) and _is_number(other) and float(text) == float(other))
-
-
-def _first(mask: pl.Series) -> int:
-    return int(mask.to_numpy().argmax())

@@ -1,0 +1,39 @@
+# Everything a newcomer types. The first command sets the virtual environment up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# One thread a process: two threads on two busy cores can be ten times slower than one.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check format proof install clean
+
+install: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt "torch==2.13.0"
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install          ## the main job with nothing to download
+	$(BIN)/vedette run demo --out runs/demo
+	@echo "open runs/demo/report.html"
+
+test: install          ## all tests; those on real data need VEDETTE_DATA
+	$(BIN)/pytest -n 2
+
+check: install         ## lint, types, floors, public API
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/api.py --check
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proof: install         ## the figures of docs/proof.md, all seeds, on the real data
+	$(BIN)/python tools/proof.py
+
+clean:
+	rm -rf $(VENV) build runs

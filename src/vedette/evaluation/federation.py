@@ -1,0 +1,141 @@
+"""Federate a detector over a fleet from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vedette.data.fleet import Fleet
+from vedette.data.table import Table
+from vedette.detectors.base import Detector
+from vedette.detectors.network import NetworkDetector
+from vedette.errors import RecipeError
+from vedette.evaluation.report import Curve, Trace, write_report
+from vedette.evaluation.scoring import metric_rows, score_fleet
+from vedette.runtimes.base import OnRound, Round, plan_of
+from vedette.runtimes.local import LocalRuntime
+from vedette.strategies.base import Strategy
+from vedette.version import __version__
+
+__all__ = ["Federation", "federate"]
+
+RUNTIMES = ("local",)
+TRACES = 3
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What came of a federation.
+
+    Attributes
+    ----------
+    detectors
+        Each node's fitted detector.
+    history
+        What happened in each round.
+    fleet
+        What was trained on.
+    seed
+        Root of the seed tree.
+    """
+
+    detectors: Mapping[str, Detector]
+    history: Sequence[Round]
+    fleet: Fleet
+    seed: int
+
+    def report(self, path: str | Path, tests: Fleet | None = None) -> Path:
+        """Write a report on labelled rows.
+
+        Parameters
+        ----------
+        path
+            Of the HTML file.
+        tests
+            Test rows by node; the training rows if absent, and then the report says so.
+
+        Raises
+        ------
+        RecipeError
+            The rows have no labels.
+        StorageError
+            The file cannot be written.
+        """
+        split, fleet = ("train", self.fleet) if tests is None else ("test", tests)
+        if any(fleet[node].label is None for node in fleet):
+            raise RecipeError("a report needs labelled rows: pass tests= a fleet whose tables have labels")
+        scored = score_fleet(self.detectors, fleet)
+        anomalies, rows = sum(int(part.label.sum()) for part in scored), sum(len(part.label) for part in scored)
+        about = {"method": "federated", "protocol": "strict", "split": split, "seed": self.seed}
+        run = {
+            "schema": "vedette.run/1",
+            "recipe": "federate",
+            "title": "A federation from Python",
+            "version": __version__,
+            "seed": self.seed,
+            "seeds": [self.seed],
+            "runtime": "local",
+            "data": {
+                "name": "fleet",
+                "nodes": len(fleet),
+                "rows_train": sum(len(self.fleet[node]) for node in self.fleet),
+                "rows_test": rows,
+                "anomaly_share": anomalies / rows if rows else None,
+            },
+            "rows": metric_rows(scored, about),
+            "timing": {},
+            "traffic_bytes": {"federated": sum(entry.sent + entry.received for entry in self.history)},
+        }
+        curve = [entry.loss for entry in self.history if entry.stage == "rounds" and entry.loss is not None]
+        traces = [
+            Trace("federated", "strict", part.node, fleet[part.node].time, part.score, part.label, part.threshold)
+            for part in scored[:TRACES]
+        ]
+        write_report(Path(path), run, [Curve("federated", "strict", self.seed, curve)] if curve else [], traces)
+        return Path(path)
+
+
+def federate(
+    fleet: Fleet,
+    detector: NetworkDetector,
+    strategy: Strategy,
+    runtime: str = "local",
+    seed: int = 0,
+    calibration: Fleet | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    on_round: OnRound = lambda *_: None,
+) -> Federation:
+    """Train a detector among the nodes of a fleet.
+
+    Parameters
+    ----------
+    fleet
+        Training rows by node. One-class detectors learn from those not labelled as anomalies.
+    detector
+        Settings of what each node trains.
+    strategy
+        How nodes learn together.
+    runtime
+        Where: ``"local"``, this process.
+    seed
+        Root of the seed tree.
+    calibration
+        Rows by node that set thresholds; the training rows if absent.
+    checkpoint, resume
+        File to keep the state in after every round, and whether to go on from it.
+    on_round
+        Called after every round with what happened and the nodes' memories.
+
+    Raises
+    ------
+    VedetteError
+        What a user can cause: data, settings, storage, divergence.
+    """
+    if runtime not in RUNTIMES:
+        raise RecipeError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")
+    fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
+    place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
+    outcome = place.run(plan_of(detector, strategy, fleet.features, seed), on_round)
+    return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

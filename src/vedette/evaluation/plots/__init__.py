@@ -1,0 +1,25 @@
+"""The report's figures: inline SVG that takes its text colour from the page around it."""
+
+from vedette.evaluation.plots.curves import Curve, loss_figure
+from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, holding_figure
+from vedette.evaluation.plots.looks import Look, ordered, styles
+from vedette.evaluation.plots.nodes import MOST_BARS, node_figure
+from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
+from vedette.evaluation.plots.text import printable
+
+__all__ = [
+    "BINS",
+    "MOST_BARS",
+    "MOST_HOLDINGS",
+    "Curve",
+    "Holding",
+    "Look",
+    "Trace",
+    "holding_figure",
+    "loss_figure",
+    "node_figure",
+    "ordered",
+    "printable",
+    "styles",
+    "trace_figure",
+]

@@ -1,0 +1,30 @@
+"""Users' text in figures and pages: harmless to lay out, and how wide it is."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Iterable
+
+__all__ = ["label_width", "printable"]
+
+
+def printable(text: object, cells: int = 200) -> str:
+    """Make a user's text harmless to lay out: no control or direction characters, at most `cells` columns wide."""
+    shown, width = "", 0
+    for sign in itertools.islice(str(text), 4 * cells):
+        sign = " " if sign in "\n\t\r" else "\ufffd" if unicodedata.category(sign) in {"Cc", "Cf", "Cs", "Cn"} else sign
+        width += _cells(sign)
+        if width > cells:
+            return shown[:-1] + "…"
+        shown += sign
+    return shown
+
+
+def label_width(labels: Iterable[str]) -> float:
+    """Return the room in pixels that the widest label of a figure needs, with a gap after it."""
+    return 7.7 * max(map(_cells, labels)) + 14
+
+
+def _cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text)

@@ -1,0 +1,91 @@
+"""The page itself: everything the template says, worked out and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vedette.evaluation.plots import Curve, Holding, Trace, loss_figure, ordered, printable, styles
+from vedette.evaluation.report.costs import costs_of, steps_of
+from vedette.evaluation.report.fleet import fleet_of, holdings_of
+from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
+from vedette.evaluation.report.results import MEASURES, lines_of, result_table
+from vedette.evaluation.report.scores import kinds_of, scores_of
+from vedette.evaluation.report.summary import summary_of, warnings_of
+from vedette.files import write_atomic
+
+__all__ = ["write_report"]
+
+SPLITS = ("test", "validation", "train")
+
+
+def write_report(
+    path: Path, run: Mapping[str, Any], curves: Sequence[Curve] = (), traces: Sequence[Trace] = (), holdings: Sequence[Holding] = ()
+) -> None:
+    """Write the report of a run as one HTML file that needs nothing from outside.
+
+    Parameters
+    ----------
+    path
+        Where to; written whole or not at all.
+    run
+        The content of metrics.json (``vedette.run/1``); values may be null.
+    curves
+        Training loss per round of each method and seed.
+    traces
+        Scored test rows of one seed; the first four nodes are drawn, all of them count by kind of anomaly.
+    holdings
+        Rows held by each node.
+
+    Raises
+    ------
+    StorageError
+        The file could not be written; an older one is untouched.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    def tamed(value: Any) -> Any:
+        return printable(value, 2000) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    source = resources.files("vedette.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined, finalize=tamed, trim_blocks=True, lstrip_blocks=True)
+    page.filters["name"] = lambda value: printable(value, 80)
+    page.filters["grouped"] = lambda value: f"{value:,}"
+    page.filters["figure"] = Markup  # our own SVG; every name in it was escaped by Matplotlib
+    content = _content(run, [curve for curve in curves if len(curve.loss)], [trace for trace in traces if len(trace.score)], holdings)
+    write_atomic(path, page.from_string(source).render(content).replace(" %", "\u00a0%"))
+
+
+def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[Trace], holdings: Sequence[Holding]) -> dict[str, Any]:
+    used = {row["method"] for row in run["rows"]} | {curve.method for curve in curves} | {trace.method for trace in traces}
+    looks, lines = styles(used), lines_of(run["rows"])
+    protocols = sorted({protocol for protocol, _, _ in lines})
+    tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
+    return {
+        "title": run.get("title") or run.get("recipe") or "Vedette run",
+        "description": run.get("description"),
+        "notes": run.get("notes"),
+        "measures": MEASURES,
+        "looks": looks,
+        "summary": summary_of(run, lines),
+        "warnings": warnings_of(run, lines, protocols),
+        "facts": facts_of(run, protocols),
+        "tables": [table for table in tables if table["lines"]],
+        "repeated": any(mean and mean.spread is not None for line in lines.values() for mean in line.values()),
+        "curves": ordered(curve.method for curve in curves),
+        "loss": loss_figure(curves, looks) if curves else None,
+        "scores": scores_of(run, traces, looks),
+        "kinds": kinds_of(traces),
+        "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
+        "held": holdings_of(run, holdings),
+        "thresholds": thresholds_of(run, protocols, used),
+        "splits": splits_of(run, protocols),
+        "shared": (run.get("settings") or {}).get("test") == "shared",
+        "methods": methods_of(used),
+        "costs": costs_of(run),
+        "steps": steps_of(run),
+        "settings": list(flat(run.get("settings") or {})),
+    }

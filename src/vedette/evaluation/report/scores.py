@@ -1,0 +1,72 @@
+"""Scores reading by reading: the figures of some nodes, and what was found by kind of anomaly."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any
+
+import numpy as np
+
+from vedette.evaluation.plots import BINS, Look, Trace, ordered, trace_figure
+from vedette.evaluation.report.results import REFERENCES
+from vedette.evaluation.report.wording import percentage
+
+__all__ = ["kinds_of", "scores_of"]
+
+MOST_NODES, MOST_PANELS, MOST_KINDS = 4, 4, 20
+
+
+def scores_of(run: Mapping[str, Any], traces: Sequence[Trace], looks: Mapping[str, Look]) -> dict[str, Any] | None:
+    """Draw the first nodes and say what is drawn."""
+    if not traces:
+        return None
+    nodes = list(dict.fromkeys(trace.node for trace in traces))
+    drawn = nodes[:MOST_NODES]
+    fleet = (run.get("data") or {}).get("nodes") or 0
+    return {
+        "figures": [figure for node in drawn for figure in _figures(node, [t for t in traces if t.node == node], looks)],
+        "timed": any(trace.time is not None for trace in traces),
+        "truth": any(trace.label is not None for trace in traces),
+        "thinned": max(-(-len(trace.score) // BINS) for trace in traces),
+        "drawn": len(drawn),
+        "nodes": max(fleet, len(nodes)) if nodes != ["*"] else 1,
+        "seed": (run.get("seeds") or [None])[0] if len(run.get("seeds") or []) > 1 else None,
+        "protocols": len({trace.protocol for trace in traces}),
+    }
+
+
+def _figures(node: str, traces: Sequence[Trace], looks: Mapping[str, Look]) -> list[dict[str, Any]]:
+    """Draw one node, a figure a protocol, the methods that learn first."""
+    found = []
+    for protocol in sorted({trace.protocol for trace in traces}):
+        mine = {trace.method: trace for trace in traces if trace.protocol == protocol}
+        methods = [method for method in reversed(ordered(mine)) if method not in REFERENCES] or list(mine)
+        figure = trace_figure([mine[method] for method in methods[:MOST_PANELS]], looks)
+        name = "All nodes together" if node == "*" else node
+        found.append({"node": name, "protocol": protocol, "figure": figure, "left_out": methods[MOST_PANELS:]})
+    return found
+
+
+def kinds_of(traces: Sequence[Trace]) -> list[dict[str, Any]]:
+    """Count, by kind of anomaly, the share of rows each method found; a table a protocol."""
+    tables = []
+    for protocol in sorted({trace.protocol for trace in traces if trace.kind}):
+        held: dict[str, Counter[str]] = {}
+        found: dict[str, Counter[str]] = {}
+        mine = [trace for trace in traces if trace.protocol == protocol and trace.kind]
+        for trace in mine:
+            alert = np.asarray(trace.score) >= trace.threshold
+            held.setdefault(trace.method, Counter()).update(trace.kind)
+            found.setdefault(trace.method, Counter()).update(compress(trace.kind, alert.tolist()))
+        methods = ordered(held)
+        rows = {kind: max(counts[kind] for counts in held.values()) for kind in set().union(*held.values()) - {"", "normal"}}
+        kinds = sorted(rows, key=lambda kind: (-rows[kind], kind))
+        lines = [
+            (kind, f"{rows[kind]:,}", [percentage(found[m][kind] / held[m][kind]) if held[m][kind] else "–" for m in methods])
+            for kind in kinds[:MOST_KINDS]
+        ]
+        nodes = len({trace.node for trace in mine})
+        tables.append({"protocol": protocol, "methods": methods, "lines": lines, "left_out": len(kinds) - len(lines), "nodes": nodes})
+    return [table for table in tables if table["lines"]]

@@ -1,0 +1,226 @@
+"""`vedette run` as a user types it: what it writes, and one clear line for what a user can get wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import refused, spawned, vedette
+
+SMALL = [
+    "--set",
+    "data.train_hours=6",
+    "--set",
+    "data.test_hours=6",
+    "--set",
+    "data.nodes=3",
+    "--set",
+    "strategy.rounds=2",
+    "--set",
+    "seeds=1",
+]
+METRICS = {"accuracy", "precision", "recall", "f1", "mcc", "balanced_accuracy", "tnr", "fpr", "fnr", "auc_roc", "auc_pr"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("run") / "demo"
+    process = spawned("run", "demo", "--out", out, *SMALL)
+    printed, complaints = process.communicate(timeout=300)
+    assert process.returncode == 0, complaints
+    assert "flag-all" in printed
+    assert "federated" in printed
+    return out
+
+
+def test_metrics_keep_the_contract(finished):
+    run = json.loads((finished / "metrics.json").read_text())
+    assert run["schema"] == "vedette.run/1"
+    assert {"recipe", "seed", "runtime", "data", "rows", "timing", "traffic_bytes"} <= run.keys()
+    assert run["data"] == {"name": "pumps", "nodes": 3, "rows_train": run["data"]["rows_train"], "rows_test": 1080} | {
+        "anomaly_share": run["data"]["anomaly_share"]
+    }
+    assert {row["method"] for row in run["rows"]} >= {"flag-all", "random", "centralised", "local", "federated", "pca", "variance-distance"}
+    for row in run["rows"]:
+        assert METRICS | {"method", "protocol", "split", "node", "seed"} <= row.keys()
+        assert all(row[key] is None or -1 <= row[key] <= 1 for key in METRICS)
+    sizes = {(row["split"], row["node"]): set() for row in run["rows"]}
+    for row in run["rows"]:
+        sizes[row["split"], row["node"]].add((row["rows"], row["anomalies"]))
+    assert all(len(found) == 1 for found in sizes.values()), "methods were scored on different rows"
+    flag_all = next(row for row in run["rows"] if row["method"] == "flag-all" and row["node"] == "*")
+    share = flag_all["anomalies"] / flag_all["rows"]
+    assert flag_all["f1"] == pytest.approx(2 * share / (1 + share))
+    assert flag_all["fpr"] == 1
+    assert run["traffic_bytes"]["local"] == 0
+    assert run["traffic_bytes"]["federated"] > 0
+
+
+def test_a_finished_folder_holds_report_and_detectors_but_no_checkpoints(finished):
+    from vedette.detectors import load_detector
+
+    HTMLParser().feed((finished / "report.html").read_text(encoding="utf-8"))
+    assert not (finished / "checkpoints").exists()
+    assert not (finished / "run.json").exists()
+    assert {"federated", "local", "centralised"} <= {path.name for path in (finished / "detectors").iterdir()}
+    detector = load_detector(finished / "detectors" / "federated" / "fleet")
+    assert detector.threshold_ > 0
+
+
+def test_the_same_command_gives_the_same_numbers(finished, tmp_path):
+    done = vedette("run", "demo", "--out", tmp_path / "again", "--json", *SMALL)
+    first, again = json.loads((finished / "metrics.json").read_text()), json.loads(done.stdout)
+    assert first["rows"] == again["rows"]
+    other = vedette("run", "demo", "--out", tmp_path / "other", "--json", "--seed", "5", *SMALL)
+    assert json.loads(other.stdout)["rows"] != first["rows"]
+
+
+def test_unknown_names_get_the_nearest_one(tmp_path):
+    assert "did you mean 'demo'?" in refused("run", "demoo")
+    line = refused("run", "demo", "--set", "strategy.ruonds=3", "--out", tmp_path / "x")
+    assert "'ruonds'" in line
+    assert "'rounds'" in line
+    assert "did you mean 'detector'" in refused("run", "demo", "--set", "detctor.floor=3", "--out", tmp_path / "x")
+    assert "did you mean 'fedavg'" in refused("run", "demo", "--set", "strategy.name=fedagv", "--out", tmp_path / "x")
+    assert "did you mean 'centralised'" in refused("run", "demo", "--set", "methods=['centralized']", "--out", tmp_path / "x")
+    assert "greater than or equal to 1" in refused("run", "demo", "--set", "strategy.batch=0", "--out", tmp_path / "x")
+    assert "no protocol 'published'" in refused("run", "demo", "--protocol", "published", "--out", tmp_path / "x")
+    assert "key=value" in refused("run", "demo", "--set", "seeds", "--out", tmp_path / "x")
+    assert not (tmp_path / "x").exists(), "something was written before the mistake was noticed"
+
+
+def test_missing_data_says_which_and_how_to_get_it(tmp_path):
+    out = tmp_path / "out"
+    line = refused("run", "kdd99-autoencoder", "--out", out)
+    assert "--data" in line
+    line = refused("run", "kdd99-autoencoder", "--out", out, "--data", tmp_path / "nowhere")
+    assert "nowhere" in line
+    (tmp_path / "kdd99").mkdir()
+    line = refused("run", "kdd99-autoencoder", "--out", out, "--data", tmp_path)
+    assert "kddcup.data_10_percent" in line
+    (tmp_path / "kdd99" / "kddcup.data_10_percent.gz").write_bytes(gzip.compress(b"0,tcp,http,SF," * 50)[:-9])
+    (tmp_path / "kdd99" / "corrected.gz").write_bytes(b"")
+    line = refused("run", "kdd99-autoencoder", "--out", out, "--data", tmp_path)
+    assert "kddcup.data_10_percent.gz" in line
+    assert not (out / "metrics.json").exists()
+
+
+RECIPE = """
+title = "own rows"
+[data]
+name = "table"
+files = ["*.csv"]
+node = "device"
+label = "state"
+normal = "ok"
+[detector]
+name = "autoencoder"
+hidden = [3]
+[strategy]
+name = "fedavg"
+rounds = 2
+[protocols.strict]
+split = "rows"
+test = 0.4
+"""
+
+
+def own_rows(folder: Path, change=lambda lines: lines, recipe: str = RECIPE) -> Path:
+    """Write a person's own CSV and a recipe for it."""
+    rng = np.random.default_rng(0)
+    lines = ["device,a,b,c,state"]
+    for number in range(240):
+        x = rng.normal(size=3)
+        lines.append(f"dev-{number % 2},{x[0]:.4f},{x[1]:.4f},{x[2]:.4f},{'ok' if number % 10 else 'leak'}")
+    (folder / "rows.csv").write_text("\n".join(change(lines)) + "\n")
+    (folder / "own.toml").write_text(recipe)
+    return folder / "own.toml"
+
+
+def test_own_tables_run(tmp_path):
+    done = vedette("run", own_rows(tmp_path), "--data", tmp_path, "--out", tmp_path / "out", "--set", "seeds=1")
+    assert done.returncode == 0, done.stderr
+    run = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert run["data"]["nodes"] == 2
+
+
+def text_in(column: int, line: int, text: str):
+    def change(lines):
+        fields = lines[line].split(",")
+        fields[column] = text
+        return [*lines[:line], ",".join(fields), *lines[line + 1 :]]
+
+    return change
+
+
+def whole_column(column: int, text: str):
+    def change(lines):
+        return [lines[0], *(",".join([*f[:column], text, *f[column + 1 :]]) for f in (line.split(",") for line in lines[1:]))]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (text_in(2, 17, "warm"), ["rows.csv", "18", "'b'", "warm"]),
+        (text_in(4, 17, "ok,extra"), ["rows.csv", "18"]),
+        (whole_column(1, ""), ["'a'"]),
+        (lambda lines: whole_column(3, "7")(whole_column(2, "7")(whole_column(1, "7")(lines))), ["constant"]),
+        (lambda lines: lines[:1], ["rows.csv"]),
+        (lambda lines: [lines[0], *(line if line.startswith("dev-0") else line.replace(",ok", ",leak") for line in lines[1:])], ["dev-1"]),
+    ],
+    ids=["text-for-number", "too-many-fields", "all-missing", "all-constant", "empty", "node-without-normal-rows"],
+)
+def test_bad_tables_get_one_clear_line(tmp_path, change, said):
+    recipe = own_rows(tmp_path, change)
+    line = refused("run", recipe, "--data", tmp_path, "--out", tmp_path / "out", "--set", "seeds=1")
+    assert all(part in line for part in said), line
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_a_loss_that_diverges_names_node_and_round(tmp_path):
+    changes = ["--set", "detector.optimiser.name=sgd", "--set", "detector.optimiser.rate=1e20", "--set", "methods=['federated']"]
+    line = refused("run", "demo", "--out", tmp_path / "out", *SMALL, *changes)
+    assert "pump-" in line
+    assert "round 1" in line
+    assert "training-diverged" in line
+
+
+def test_an_unfinished_folder_is_not_overwritten(tmp_path):
+    changes = ["--set", "detector.optimiser.name=sgd", "--set", "detector.optimiser.rate=1e20", "--set", "methods=['federated']"]
+    out = tmp_path / "out"
+    refused("run", "demo", "--out", out, *SMALL, *changes)
+    assert "--resume" in refused("run", "demo", "--out", out, *SMALL)
+    assert "other settings" in refused("run", "demo", "--out", out, *SMALL, "--resume")
+
+
+def test_results_of_another_recipe_are_kept(finished, tmp_path):
+    before = (finished / "metrics.json").read_bytes()
+    recipe = own_rows(tmp_path)
+    assert "holds the results of 'demo'" in refused("run", recipe, "--data", tmp_path, "--out", finished)
+    assert (finished / "metrics.json").read_bytes() == before
+
+
+def test_listings_speak_json_and_tables(data_root):
+    recipes = json.loads(vedette("recipes", "--json").stdout)
+    assert recipes["schema"] == "vedette.recipes/1"
+    assert {"demo", "kdd99-autoencoder", "kdd99-all-features", "nsl-kdd-autoencoder"} <= {entry["name"] for entry in recipes["recipes"]}
+    assert "nsl-kdd-autoencoder" in vedette("recipes").stdout
+    listed = json.loads(vedette("data", "list", "--json", "--data", data_root).stdout)
+    here = {entry["name"]: entry["here"] for entry in listed["data"]}
+    assert here["kdd99"] is True
+    assert here["pumps"] is None
+    assert json.loads(vedette("data", "list", "--json").stdout)["data"][0]["here"] in (False, None)
+
+
+def test_every_command_has_help_with_an_example():
+    for command in (["run"], ["recipes"], ["data", "list"]):
+        text = vedette(*command, "--help").stdout
+        assert "Example:" in text
+    assert "vedette run demo" in vedette("--help").stdout
+    assert vedette("--version").stdout.startswith("vedette ")

@@ -1,0 +1,47 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vedette.data.fleet import Fleet
+from vedette.data.table import Coded, Feature, Table
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The folder with the real benchmark data; tests that need it are skipped without."""
+    root = os.environ.get("VEDETTE_DATA")
+    if not root or not Path(root).is_dir():
+        pytest.skip("needs the real data: set VEDETTE_DATA to the folder that holds kdd99, nsl-kdd, skab …")
+    return Path(root)
+
+
+def correlated(rows: int, features: int, seed: int, anomalies: float = 0.0, nodes_shift: float = 0.0) -> Table:
+    """Rows on a plane with a little noise; anomalies have the same marginals, but leave the plane."""
+    rng = np.random.default_rng(seed)
+    plane = np.random.default_rng(99).normal(size=(2, features))
+    x = (rng.normal(size=(rows, 2)) + nodes_shift) @ plane + rng.normal(0, 0.05, (rows, features))
+    label = (rng.random(rows) < anomalies).astype(np.int8)
+    strange = x[label == 1]
+    for column in range(features):
+        strange[:, column] = rng.permutation(strange[:, column])
+    x[label == 1] = strange
+    return Table(tuple(Feature(f"s{i}", unit="bar") for i in range(features)), x, label=label)
+
+
+def with_category(table: Table, seed: int) -> Table:
+    """The same table with a category feature that says nothing."""
+    levels = ("green", "red", "yellow")
+    codes = np.random.default_rng(seed).integers(0, 3, len(table)).astype(np.int32)
+    return Table((*table.features, Feature("lamp", "category")), table.numbers, (Coded(codes, levels),), label=table.label)
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """Three nodes of different size, a tenth of the rows anomalous."""
+    return Fleet.of({f"node-{i}": correlated(200 + 60 * i, 6, seed=i, anomalies=0.1, nodes_shift=0.3 * i) for i in range(3)})

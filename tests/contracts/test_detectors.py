@@ -1,0 +1,177 @@
+"""Every registered detector, through the same checks: a new one is tested by being registered."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from conftest import correlated, with_category
+from vedette.data.scaling import Scaling
+from vedette.data.table import Table
+from vedette.detectors.base import DETECTORS, Detector, load_detector
+from vedette.detectors.network import NetworkDetector
+from vedette.detectors.threshold import THRESHOLDS
+from vedette.errors import CheckpointError, DataUnusable, DetectorMisused
+from vedette.seeds import stream
+from vedette.settings import build, describe
+from vedette.training.layout import initial
+from vedette.training.task import Optimiser
+
+QUICK = {"epochs": 12, "optimiser": Optimiser(rate=0.01, batch=32)}
+NAMES = sorted(DETECTORS)
+
+
+def made(name: str, **settings) -> Detector:
+    kind = DETECTORS[name]
+    base = {"scaling": Scaling(numbers="standard"), **(QUICK if issubclass(kind, NetworkDetector) else {})}
+    return kind(**{**base, **settings})
+
+
+@pytest.fixture(scope="module")
+def train() -> Table:
+    return correlated(500, 6, seed=1, anomalies=0.15)
+
+
+@pytest.fixture(scope="module")
+def test() -> Table:
+    return correlated(400, 6, seed=2, anomalies=0.2)
+
+
+@pytest.fixture(scope="module")
+def fitted(train) -> dict[str, Detector]:
+    return {name: made(name).fit(train, seed=3) for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryDetector:
+    def test_keeps_pyods_contract(self, name, fitted, train, test):
+        detector = fitted[name]
+        scores = detector.decision_function(test)
+        assert scores.shape == (len(test),)
+        assert scores.dtype == np.float64
+        assert np.isfinite(scores).all()
+        assert (scores >= 0).all()
+        assert set(np.unique(detector.predict(test))) <= {0, 1}
+        assert np.array_equal(detector.predict(test), (scores >= detector.threshold_).astype(int))
+        assert np.array_equal(detector.decision_scores_, detector.decision_function(train))
+        assert np.array_equal(detector.labels_, detector.predict(train))
+        assert detector.learning in ("one-class", "supervised", "unsupervised")
+
+    def test_scores_are_diverse(self, name, fitted, test):
+        assert len(np.unique(fitted[name].decision_function(test))) > 0.95 * len(test)
+
+    def test_finds_broken_relations(self, name, fitted, test):
+        area = roc_auc_score(test.label, fitted[name].decision_function(test))
+        # Marginals are the same, so a distance to the mean sees little.
+        assert area > (0.9 if name != "variance-distance" else 0.4)
+
+    def test_ignores_labels_when_scoring(self, name, fitted, test):
+        poisoned = Table(test.features, test.numbers, label=1 - test.label)
+        assert np.array_equal(fitted[name].decision_function(poisoned), fitted[name].decision_function(test))
+
+    def test_is_causal(self, name, fitted, test):
+        whole = fitted[name].decision_function(test)
+        for cut in (1, 37, 399):
+            assert np.allclose(fitted[name].decision_function(test.take(slice(0, cut))), whole[:cut], rtol=1e-5)
+
+    def test_scoring_is_pure(self, name, fitted, test):
+        before = {key: np.array(value) for key, value in fitted[name].memory.items()}
+        assert np.array_equal(fitted[name].decision_function(test), fitted[name].decision_function(test))
+        assert all(np.array_equal(before[key], value) for key, value in fitted[name].memory.items())
+
+    def test_is_deterministic(self, name, train, test, fitted):
+        again = made(name).fit(train, seed=3)
+        assert np.array_equal(again.decision_function(test), fitted[name].decision_function(test))
+        assert again.threshold_ == fitted[name].threshold_
+
+    def test_survives_the_disk(self, name, fitted, test, tmp_path):
+        fitted[name].save(tmp_path)
+        back = load_detector(tmp_path)
+        assert type(back) is type(fitted[name])
+        assert np.array_equal(back.decision_function(test), fitted[name].decision_function(test))
+        assert back.threshold_ == fitted[name].threshold_
+
+    def test_damage_is_noticed(self, name, fitted, tmp_path):
+        fitted[name].save(tmp_path)
+        weights = tmp_path / "weights.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        with pytest.raises(CheckpointError, match="checksum"):
+            load_detector(tmp_path)
+        about = json.loads((tmp_path / "detector.json").read_text())
+        (tmp_path / "detector.json").write_text(json.dumps({**about, "schema": "vedette.detector/99"}))
+        with pytest.raises(CheckpointError, match="format"):
+            load_detector(tmp_path)
+        (tmp_path / "detector.json").write_text("[]")
+        with pytest.raises(CheckpointError):
+            load_detector(tmp_path)
+
+    def test_takes_arrays_and_categories(self, name, train, test):
+        learner = made(name)
+        learner.fit(train.numbers, train.label)
+        assert learner.decision_function(test.numbers).shape == (len(test),)
+        mixed = made(name).fit(with_category(train, 5))
+        assert mixed.decision_function(with_category(test, 6)).shape == (len(test),)
+        with pytest.raises(DetectorMisused, match="Table"):
+            mixed.decision_function(test.numbers)
+
+    def test_misuse_is_said_in_a_line(self, name, fitted, test):
+        with pytest.raises(DetectorMisused, match="not fitted"):
+            made(name).decision_function(test)
+        with pytest.raises(DetectorMisused, match="array of shape"):
+            fitted[name].decision_function(test.numbers[:, :4])
+        with pytest.raises(DetectorMisused, match="lack feature 's5'"):
+            fitted[name].decision_function(test.select([f"s{i}" for i in range(5)]))
+        with pytest.raises(DataUnusable):
+            made(name).fit(test.take(slice(0, 0)))
+
+    def test_settings_survive_json(self, name):
+        detector = made(name)
+        said = json.loads(json.dumps(describe(DETECTORS, detector)))
+        assert build(DETECTORS, said, "test") == detector
+
+    def test_learns_nothing_from_anomalous_rows_if_one_class(self, name, train, test):
+        if DETECTORS[name].learning != "one-class":
+            pytest.skip("learns from labels")
+        numbers = np.array(train.numbers)
+        numbers[train.label == 1] *= 1000
+        wild = made(name).fit(Table(train.features, numbers, label=train.label), seed=3)
+        assert np.array_equal(wild.decision_function(test), made(name).fit(train, seed=3).decision_function(test))
+
+
+NETWORKS = [name for name in NAMES if issubclass(DETECTORS[name], NetworkDetector)]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_reach_every_layer(name, fitted):
+    detector = fitted[name]
+    layers = detector.networks(detector.scaler.width)[detector.role]
+    layout = detector.network().layout
+    first = layout.arrays(initial(layers, stream(3, "initial", detector.role)))
+    last = layout.arrays(detector.network().vector())
+    for array in layout.part(holds="weights").entries:
+        key = f"{array.layer}.{array.name}"
+        assert (first[key] != last[key]).mean() > 0.3, f"{key} hardly moved"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_seeds_matter(name, train, test, fitted):
+    other = made(name).fit(train, seed=4)
+    assert not np.allclose(other.decision_function(test), fitted[name].decision_function(test))
+
+
+@pytest.mark.parametrize("rule", sorted(THRESHOLDS))
+def test_every_threshold_rule_flags_few_training_rows(rule, train):
+    detector = made("autoencoder", threshold=rule).fit(train)
+    if rule == "quantile":
+        normal = detector.decision_function(train.normal())
+        assert abs((normal >= detector.threshold_).mean() - 0.01) < 2 / len(normal) + 0.002
+    if rule == "mean-std":
+        normal = detector.decision_function(train.normal())
+        assert detector.threshold_ == pytest.approx(normal.mean() + normal.std(), rel=1e-9)
+    if rule == "fixed":
+        assert detector.threshold_ == 0.5

@@ -1,0 +1,200 @@
+"""Every registered strategy, and three probes, through the same checks."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import probes  # noqa: F401 - registers the probe strategies
+import pytest
+
+from conftest import correlated
+from vedette.data.fleet import Fleet
+from vedette.data.scaling import Scaling
+from vedette.detectors.autoencoder import Autoencoder
+from vedette.detectors.mlp import Mlp
+from vedette.message import Memory
+from vedette.runtimes.base import Outcome, plan_of
+from vedette.runtimes.checkpoint import load_state, save_state
+from vedette.runtimes.local import LocalRuntime
+from vedette.settings import build, describe
+from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.training.task import Job, Optimiser, Task, Work
+from vedette.training.trainer import LoopTrainer
+
+NAMES = sorted(set(STRATEGIES) - {"prepare", "calibrate"})
+SETTINGS = {"fedavg": {"momentum": 0.5}, "fedprox": {"mu": 0.1, "aggregator": {"name": "trimmed-mean", "share": 0.34}}}
+QUICK = {"scaling": Scaling(numbers="standard"), "optimiser": Optimiser(rate=0.01, batch=32)}
+DETECTORS = {
+    "autoencoder": Autoencoder(hidden=(4, 2), residual="variance", **QUICK),
+    "mlp": Mlp(hidden=(6,), batch_norm=True, dropout=0.2, **QUICK),
+}
+
+
+def strategy(name: str, **settings) -> Strategy:
+    return STRATEGIES[name](**{"rounds": 3, **SETTINGS.get(name, {}), **settings})
+
+
+def ran(name: str, detector: str, fleet: Fleet, seed: int = 7, **settings) -> Outcome:
+    fleet = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
+    return LocalRuntime(fleet).run(plan_of(DETECTORS[detector], strategy(name, **settings), fleet.features, seed))
+
+
+def same(one: Memory, other: Memory) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("detector", sorted(DETECTORS))
+@pytest.mark.parametrize("name", NAMES)
+class TestEveryStrategy:
+    def test_trains_calibrated_detectors(self, name, detector, fleet):
+        outcome = ran(name, detector, fleet)
+        assert set(outcome.memories) == set(fleet)
+        losses = [entry.loss for entry in outcome.history if entry.stage == "rounds"]
+        assert len(losses) == 3
+        assert losses[-1] < losses[0]
+        for node, memory in outcome.memories.items():
+            fitted = DETECTORS[detector].restored(memory)
+            assert 0 < fitted.threshold_ < np.inf
+            assert np.isfinite(fitted.decision_function(fleet[node])).all()
+
+    def test_is_deterministic_and_blind_to_the_order_of_nodes(self, name, detector, fleet):
+        first = ran(name, detector, fleet)
+        turned = ran(name, detector, Fleet(tuple(reversed(fleet.nodes)), fleet.__getitem__))
+        assert all(same(first.memories[node], turned.memories[node]) for node in fleet)
+        assert first.history == turned.history
+        other = ran(name, detector, fleet, seed=8)
+        assert not same(first.memories["node-0"], other.memories["node-0"])
+
+    def test_goes_on_from_any_checkpoint_as_if_nothing_had_happened(self, name, detector, fleet, tmp_path):
+        fleet = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
+        plan = plan_of(DETECTORS[detector], strategy(name), fleet.features, 7)
+        whole = LocalRuntime(fleet, checkpoint=tmp_path / "whole").run(plan)
+        file = tmp_path / "broken-off"
+
+        class Killed(Exception):
+            pass
+
+        rounds = len(whole.history)
+        for stop in range(1, rounds + 1):
+            left = [stop]
+
+            def die(entry, memories, left=left):
+                left[0] -= 1
+                if not left[0]:
+                    raise Killed
+
+            with pytest.raises(Killed):
+                LocalRuntime(fleet, checkpoint=file).run(plan, die)
+            resumed = LocalRuntime(fleet, checkpoint=file, resume=True).run(plan)
+            assert resumed.history == whole.history
+            assert all(same(resumed.memories[node], whole.memories[node]) for node in fleet)
+
+    def test_its_functions_are_pure(self, name, detector, fleet):
+        """Called twice with the same arguments they say the same, and they change none of them."""
+        calls: list[tuple[str, object, object]] = []
+        chosen = strategy(name)
+
+        class Watched(type(chosen)):  # type: ignore[misc]
+            def work(self, turn, inbox, mine):
+                return twice(super().work, turn, inbox, mine)
+
+            def answer(self, turn, done, mine):
+                return twice(super().answer, turn, done, mine)
+
+        def twice(function, *arguments):
+            before = copy.deepcopy(arguments)
+            first, second = function(*arguments), function(*arguments)
+            calls.append((function.__name__, flat(first), flat(second)))
+            assert flat(before) == flat(arguments), f"{function.__name__} changed its arguments"
+            return first
+
+        STRATEGIES.register(f"watched-{name}")(Watched)
+        try:
+            rows = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
+            LocalRuntime(rows).run(plan_of(DETECTORS[detector], Watched(**chosen.model_dump()), rows.features, 7))
+        finally:
+            STRATEGIES._entries.pop(f"watched-{name}")
+        assert {"work", "answer"} <= {function for function, _, _ in calls}
+        assert all(first == second for _, first, second in calls)
+
+    def test_survives_json(self, name, detector):
+        said = json.loads(json.dumps(describe(STRATEGIES, strategy(name))))
+        assert build(STRATEGIES, said, "test") == strategy(name)
+
+
+def flat(thing: object) -> object:
+    """Arrays as bytes, so that nested results compare."""
+    if isinstance(thing, np.ndarray):
+        return thing.tobytes()
+    if isinstance(thing, np.random.Generator):
+        return thing.bit_generator.state
+    if isinstance(thing, dict):
+        return {key: flat(value) for key, value in thing.items()}
+    if isinstance(thing, tuple | list):
+        return [flat(part) for part in thing]
+    return repr(thing)
+
+
+@pytest.mark.parametrize("detector", sorted(DETECTORS))
+@pytest.mark.parametrize("name", ["fedavg", "fedprox"])
+def test_one_node_federated_is_centralised(name, detector):
+    """With plain gradient descent nothing is lost between rounds, so a federation of one is training alone."""
+    alone = Fleet.of({"only": correlated(300, 6, seed=5, anomalies=0.2)})
+    plain = DETECTORS[detector].model_copy(update={"optimiser": Optimiser(name="sgd", rate=0.05, batch=32)})
+    settings = {"mu": 0.0, "aggregator": "mean"} if name == "fedprox" else {"momentum": 0.0}
+    fleet = alone if detector == "mlp" else alone.map(lambda table: table.normal())
+    federated = LocalRuntime(fleet).run(plan_of(plain, strategy(name, **settings), fleet.features, 7))
+    central = LocalRuntime(fleet).run(plan_of(plain, strategy("local"), fleet.features, 7))
+    table = alone["only"]
+    ours, theirs = (plain.restored(outcome.memories["only"]) for outcome in (federated, central))
+    assert np.allclose(ours.decision_function(table), theirs.decision_function(table), atol=1e-6)
+    assert ours.threshold_ == pytest.approx(theirs.threshold_, abs=1e-6)
+
+
+@pytest.mark.parametrize("detector", sorted(DETECTORS))
+def test_a_cohort_is_a_loop_over_its_nodes(detector, fleet):
+    learner = DETECTORS[detector]
+    memories = {node: learner.model_copy().fit(fleet[node]).scaler.memory() for node in fleet}
+    jobs = [Job(node, fleet[node], Work(tasks=(Task(epochs=2),)), memories[node]) for node in fleet]
+    together = {node: memory for node, _, memory in LoopTrainer().run(learner, jobs, (), 7, 0, "train")}
+    for job in jobs:
+        ((_, _, alone),) = LoopTrainer().run(learner, [job], (), 7, 0, "train")
+        assert np.allclose(alone["network.model"], together[job.node]["network.model"], atol=1e-6)
+
+
+def test_checkpoints_hold_a_state_whole(fleet, tmp_path):
+    """What an exchange sent each node, its own memory and groups come back as they were."""
+    from vedette.message import Message, Vector
+    from vedette.runtimes.base import Round
+    from vedette.runtimes.checkpoint import State
+
+    vector = Vector(np.arange(3, dtype=np.float32), "layout")
+    state = State(
+        memories={"valve1/0": {"a": np.ones(2), "b": 1.5, "c": "text"}, "ünï": {}},
+        inbox={"*": Message(vectors={"model": vector}), "valve1/0": Message(tables={"t/u": np.zeros((2, 2))}, facts={"f": "g", "h": 2.0})},
+        ours={"velocity": np.arange(4.0)},
+        groups={"ünï": "g1"},
+        stage=1,
+        round=4,
+        history=[Round("rounds", 1, 5, 0.5, 10, 20), Round("rounds", 2, 5, None, 10, 20)],
+    )
+    save_state(tmp_path / "state", state, "plan")
+    back = load_state(tmp_path / "state", "plan")
+    assert flat(back.memories) == flat(state.memories)
+    assert flat(dict(back.inbox)) == flat(dict(state.inbox))
+    assert flat(dict(back.ours)) == flat(dict(state.ours))
+    assert (back.groups, back.stage, back.round, back.history) == (state.groups, 1, 4, state.history)
+
+
+def test_probes_do_what_they_are_for(fleet):
+    """Nearest: nodes hold each other's encoders; tables: nodes train on more rows than they have; teacher: weights stay apart."""
+    nearest = ran("probe-nearest", "autoencoder", fleet)
+    weights = [nearest.memories[node]["network.model"] for node in fleet]
+    assert not np.array_equal(weights[0], weights[1])
+    alone = ran("local", "autoencoder", fleet, rounds=1)
+    shared = ran("probe-tables", "autoencoder", fleet, rounds=1)
+    assert not np.array_equal(alone.memories["node-0"]["network.model"], shared.memories["node-0"]["network.model"])
+    taught = ran("probe-teacher", "autoencoder", fleet)
+    assert not np.array_equal(taught.memories["node-0"]["network.model"], taught.memories["node-1"]["network.model"])
