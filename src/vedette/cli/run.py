@@ -29,7 +29,7 @@ def _recipe_names(incomplete: str) -> list[str]:
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or the path of a .toml file.", autocompletion=_recipe_names)],
     root: Annotated[Path | None, typer.Option("--data", envvar="VEDETTE_DATA", help="Folder that holds the data sets' folders.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where results go.  [default: runs/RECIPE]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="One seed and few rounds: to see that it works.")] = False,
     protocol: Annotated[Protocols | None, typer.Option("--protocol", help="Instead of the recipe's choice.")] = None,

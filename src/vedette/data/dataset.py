@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from vedette.data.fleet import Fleet
+from vedette.data.partition import PARTITIONS
 from vedette.data.table import Table
-from vedette.errors import DataMissing
-from vedette.settings import Settings
+from vedette.errors import DataMissing, UnknownName
+from vedette.registry import suggestion
+from vedette.settings import Settings, build
 
 __all__ = ["Dataset", "Loader"]
 
@@ -33,6 +36,35 @@ class Dataset:
     name: str
     tables: Mapping[str, Table]
     ordered: bool = False
+
+    def partition(self, by: str, part: str = "", seed: int = 0, **settings: Any) -> Fleet:
+        """Share one part out among nodes.
+
+        Parameters
+        ----------
+        by
+            A partition by name: ``"natural"``, ``"iid"``, ``"dirichlet"``, ``"quantity"``.
+        part
+            Which table; the training table (or all rows) if absent. Others follow the training table's shares.
+        seed
+            Of the draw.
+        settings
+            Of the partition.
+
+        Raises
+        ------
+        UnknownName, RecipeError
+            No such partition, part or setting.
+        DataUnusable
+            A node would stay without training rows.
+        """
+        train = "train" if "train" in self.tables else "all"
+        part = part or train
+        if part not in self.tables:
+            raise UnknownName(f"'{self.name}' has no part '{part}'; {suggestion(part, self.tables)}")
+        chosen = build(PARTITIONS, {"name": by, **settings}, "partition")
+        rows, table = self.tables[train], self.tables[part]
+        return Fleet.from_places(table, chosen.places(rows, table, part, seed), chosen.names(rows))
 
 
 class Loader(Settings, ABC):

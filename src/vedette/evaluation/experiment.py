@@ -74,6 +74,8 @@ class Experiment:
         Go on from the states in that folder.
     on_progress
         Told of every round.
+    on_start
+        Called once, after the first round: from then on there is something to go on from.
     """
 
     def __init__(
@@ -85,10 +87,12 @@ class Experiment:
         checkpoints: Path | None = None,
         resume: bool = False,
         on_progress: OnProgress = lambda *_: None,
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self.recipe, self.root, self.seed = recipe, root, seed
         self.protocols = list(protocols) or recipe.chosen_protocols()
-        self.checkpoints, self.resume, self.on_progress = checkpoints, resume, on_progress
+        self.checkpoints, self.resume, self.on_progress, self.on_start = checkpoints, resume, on_progress, on_start
+        self._started = False
         self.methods = {name: method_named(name) for name in recipe.methods}
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
@@ -165,10 +169,16 @@ class Experiment:
         file = None if self.checkpoints is None else self.checkpoints / f"{setting.protocol}-{setting.seed}-{name}.safetensors"
         runtime = LocalRuntime(train, calibration, file, self.resume)
         plan = plan_of(detector, strategy, train.features, setting.seed)
-        outcome = runtime.run(plan, lambda entry, _: self.on_progress(label, entry))
+        outcome = runtime.run(plan, lambda entry, _: self._round_done(label, entry))
         if name != "centralised":
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
         return outcome
+
+    def _round_done(self, label: str, entry: Round) -> None:
+        if not self._started:
+            self._started = True
+            self.on_start()
+        self.on_progress(label, entry)
 
     def _dataset(self, recipe: Recipe, seed: int) -> Dataset:
         wanted = seed if recipe.data.simulated else None

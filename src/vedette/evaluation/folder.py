@@ -54,10 +54,8 @@ class RunFolder:
         stored = self._read(self.path / "metrics.json")
         if stored is not None and stored.get("recipe") != recipe.name:
             raise CheckpointError(f"{self.path} holds the results of '{stored.get('recipe')}'; choose another --out")
-        experiment = Experiment(recipe, root, seed, protocols, self.checkpoints, resume)
-        if going_on is None:
-            write_atomic(self._mark, json.dumps(wanted, indent=1))
-        return experiment
+        mark = json.dumps(wanted, indent=1)
+        return Experiment(recipe, root, seed, protocols, self.checkpoints, resume, on_start=lambda: write_atomic(self._mark, mark))
 
     def store(self, result: Result) -> list[Path]:
         """Write metrics, report and detectors, then drop the checkpoints; return the files to look at.
