@@ -22,6 +22,8 @@ class Mlp(NetworkDetector):
 
     Parameters
     ----------
+    loss
+        ``"cross-entropy"``; there is no other.
     hidden
         Widths of the hidden layers.
     dropout
