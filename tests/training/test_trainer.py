@@ -86,10 +86,10 @@ def test_steps_are_counted_and_epochs_may_be_parts():
 
 
 def test_every_row_is_visited_once_an_epoch():
-    from vedette.training.trainer import _Rows
+    from vedette.training.rows import TrainingRows
 
     marked = correlated(150, 4, seed=3)
-    rows = _Rows(DETECTOR, Job("n", marked, Work(), prepared()), prepared(), [])
+    rows = TrainingRows(DETECTOR, marked, prepared())
     for size in (1, 7, 50, 150, 400):
         steps = -(-150 // size)
         seen = np.concatenate([inputs.numpy() for inputs, _ in rows.batches(size, steps, np.random.default_rng(1))])
@@ -101,7 +101,7 @@ def test_every_row_is_visited_once_an_epoch():
 
 def test_rows_scaled_block_by_block_train_the_same(monkeypatch):
     kept, _ = trained(Task(epochs=2))
-    monkeypatch.setattr("vedette.training.trainer.CACHE_BYTES", 0)
+    monkeypatch.setattr("vedette.training.rows.CACHE_BYTES", 0)
     streamed, _ = trained(Task(epochs=2))
     assert np.array_equal(kept.vectors["all"].values, streamed.vectors["all"].values)
 
@@ -168,3 +168,9 @@ def test_what_cannot_be_trained_is_said():
     wild = DETECTOR.model_copy(update={"optimiser": Optimiser(name="sgd", rate=1e30, batch=10)})
     with pytest.raises(TrainingDiverged, match=r"node 'n'.*round 1"):
         trained(Task(), detector=wild)
+
+
+def test_rows_of_another_width_are_refused():
+    for given in (np.zeros((3, 4)), np.zeros(5), np.full((2, 5), np.nan)):
+        with pytest.raises(DetectorMisused, match="rows to train on"):
+            trained(Task(extra=("given",)), tables={"given": given})

@@ -17,6 +17,7 @@ from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.network import NetworkDetector
+from vedette.errors import DataUnusable
 from vedette.evaluation.methods import Bench, Setting, method_named
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.recipe import ProtocolName, Recipe
@@ -196,6 +197,8 @@ class Experiment:
 def _shared_out(recipe: Recipe, protocol: str, seed: int, parts: Parts) -> Setting:
     """Share the parts of a data set out among the nodes."""
     one_class = recipe.detector.learning == "one-class"
+    if not one_class and (parts.train.label is None or not parts.train.label.any()):
+        raise DataUnusable("a supervised detector needs labelled anomalies among the training rows, and there are none")
     names = recipe.partition.names(parts.train)
 
     def fleet(part: str, table: Table) -> Fleet:

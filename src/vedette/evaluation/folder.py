@@ -83,7 +83,9 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"cannot read {file}: {error}; choose another --out or delete it") from None
+            raise CheckpointError(
+                f"cannot read {file}: {getattr(error, 'strerror', None) or error}; choose another --out or delete it"
+            ) from None
         if not isinstance(found, dict):
             raise CheckpointError(f"{file} was not written by Vedette; choose another --out")
         return found

@@ -8,12 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from vedette.data.dataset import Loader
 from vedette.data.datasets import LOADERS
 from vedette.data.partition import PARTITIONS, Natural, Partition
-from vedette.detectors.base import DETECTORS
+from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import RecipeError, UnknownName
 from vedette.evaluation.protocol import Protocol
@@ -26,6 +26,13 @@ __all__ = ["Recipe", "load_recipe", "recipe_names"]
 ProtocolName = Literal["published", "strict"]
 
 METHODS = ("flag-all", "random", "untrained", "variance-distance", "pca", "local", "centralised", "federated")
+
+
+def _trainable(detector: Any) -> Any:
+    """Refuse a detector that learns in one step: rounds have nothing to do with it."""
+    if isinstance(detector, Detector) and not isinstance(detector, NetworkDetector):
+        raise ValueError("it learns in one step and cannot be trained in rounds; list it under 'methods' to have it in the table")
+    return detector
 
 
 class Recipe(Settings):
@@ -69,7 +76,7 @@ class Recipe(Settings):
     data: Annotated[Loader, *named(LOADERS)]
     features: tuple[str, ...] = ()
     partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
-    detector: Annotated[NetworkDetector, *named(DETECTORS)]
+    detector: Annotated[NetworkDetector, BeforeValidator(_trainable), *named(DETECTORS)]
     strategy: Annotated[Strategy, *named(STRATEGIES)]
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName | Literal["both"] = "strict"
@@ -149,7 +156,7 @@ def _text(name: str) -> tuple[str, str]:
         try:
             return path.read_text(encoding="utf-8"), f"recipe {name}"
         except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read recipe {name}: {error}") from None
+            raise RecipeError(f"cannot read recipe {name}: {getattr(error, 'strerror', None) or error}") from None
     known = recipe_names()
     if name not in known:
         raise UnknownName(f"unknown recipe '{name}'; {suggestion(name, known)} ('vedette recipes' lists them; a path ends in .toml)")

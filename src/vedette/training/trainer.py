@@ -14,19 +14,15 @@ from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import seed_of, stream
 from vedette.training.layout import initial
 from vedette.training.networks import Network, needs_torch
+from vedette.training.objective import objective
 from vedette.training.queries import QUERIES, Asked
-from vedette.training.task import Distil, Done, Job, Learnable, Optimiser, Proximal, Task, Work
+from vedette.training.rows import TrainingRows
+from vedette.training.task import Done, Job, Learnable, Optimiser, Task, Work
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn, optim
+    from torch import nn, optim
 
 __all__ = ["LoopTrainer"]
-
-CACHE_BYTES = 512 * 2**20
-"""Scaled rows of one task are kept when they take no more than this; else they are scaled again block by block."""
-
-BLOCK = 65_536
-"""Rows scaled at once when they are not kept."""
 
 
 class LoopTrainer:
@@ -109,18 +105,18 @@ class _Bench:
                 vector = self.network(given).vector(channel.part, channel.holds) if isinstance(given, str) else given
                 network.load(vector, channel.part, channel.holds)
         extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
-        rows = _Rows(self.detector, self.job, self.memory, extra)
+        rows = TrainingRows(self.detector, self.job.rows, self.memory, extra)
         if (task.steps if task.steps is not None else task.epochs) > 0:
             self.descend(network, task, rows, stream(*self.path, "task", place))
 
-    def descend(self, network: Network, task: Task, rows: _Rows, rng: np.random.Generator) -> None:
+    def descend(self, network: Network, task: Task, rows: TrainingRows, rng: np.random.Generator) -> None:
         module, settings = network.module, self.detector.optimiser
         moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
         optimiser = _optimiser(settings, list(moving.values()))
         state = f"optimiser.{task.role}."
         if task.keep_optimiser:
             _recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
-        loss_of = _loss(self.detector, network, task)
+        loss_of = objective(self.detector, network, task)
         batch = task.batch or settings.batch
         steps = task.steps if task.steps is not None else max(1, math.ceil(task.epochs * len(rows) / batch))
         # A batch of one row has no variance to normalise by; it is left out.
@@ -147,55 +143,6 @@ class _Bench:
             self.memory |= {state + key: value for key, value in _remembered(optimiser, moving).items()}
 
 
-class _Rows:
-    """A node's scaled rows with those it was given, in random batches."""
-
-    def __init__(self, detector: Learnable, job: Job, memory: Memory, extra: Sequence[Array]) -> None:
-        self.detector, self.table, self.memory = detector, job.rows, memory
-        self.extra = np.concatenate(extra).astype(np.float32) if extra else None
-        self.own = len(self.table)
-        self._kept: tuple[Array, Array] | None = None
-
-    def __len__(self) -> int:
-        return self.own + (0 if self.extra is None else len(self.extra))
-
-    def batches(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `steps` batches of scaled rows and labels, shuffled anew in each pass."""
-        torch = needs_torch()
-        given = 0
-        while given < steps:
-            order = rng.permutation(len(self))
-            for start in range(0, len(order), size * max(1, BLOCK // size)):
-                block = order[start : start + size * max(1, BLOCK // size)]
-                inputs, labels = (torch.from_numpy(array) for array in self.take(block))
-                for at in range(0, len(block), size):
-                    if given < steps:
-                        yield inputs[at : at + size], labels[at : at + size]
-                    given += 1
-
-    def take(self, at: Array) -> tuple[Array, Array]:
-        mine = at < self.own
-        if self.extra is None or mine.all():
-            return self.scaled(at)
-        rows = np.empty((len(at), self.extra.shape[1]), dtype=np.float32)
-        rows[mine, :-1], rows[mine, -1] = self.scaled(at[mine])
-        rows[~mine] = self.extra[at[~mine] - self.own]
-        return rows[:, :-1], rows[:, -1]
-
-    def scaled(self, at: Array) -> tuple[Array, Array]:
-        if self._kept is not None:
-            return self._kept[0][at], self._kept[1][at]
-        width = self.detector.scaled(self.table.take(slice(0, 0)), self.memory).shape[1]
-        if self.own * width * 4 <= CACHE_BYTES:
-            self._kept = self._scale(self.table)
-            return self.scaled(at)
-        return self._scale(self.table.take(at))
-
-    def _scale(self, table: Any) -> tuple[Array, Array]:
-        label = np.zeros(len(table), dtype=np.float32) if table.label is None else table.label.astype(np.float32)
-        return self.detector.scaled(table, self.memory), label
-
-
 def _optimiser(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Optimizer:
     known = needs_torch().optim
     if settings.name == "sgd":
@@ -219,52 +166,3 @@ def _recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept
         name, _, key = place.rpartition("/")
         if name in moving:
             optimiser.state[moving[name]][key] = torch.from_numpy(np.array(array))
-
-
-def _loss(detector: Learnable, network: Network, task: Task) -> Any:
-    """Return a function of a batch: its loss, and the sum of its loss and the task's terms."""
-    torch = needs_torch()
-    functional = torch.nn.functional
-
-    def distance(outputs: Tensor, wanted: Tensor) -> Tensor:
-        gap: Tensor = functional.l1_loss(outputs, wanted) if detector.loss == "mae" else functional.mse_loss(outputs, wanted)
-        return gap
-
-    terms = [_term(term, detector, network, distance) for term in task.terms]
-
-    def loss(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs: Tensor = network.module(inputs)
-        value: Tensor
-        if detector.learning == "supervised":
-            value = functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
-        else:
-            value = distance(outputs, inputs)
-        return value, value + sum(term(inputs, outputs) for term in terms)
-
-    return loss
-
-
-def _term(term: Proximal | Distil, detector: Learnable, network: Network, distance: Any) -> Any:
-    torch = needs_torch()
-    functional = torch.nn.functional
-    if isinstance(term, Proximal):
-        anchor = term.anchor or network.vector(holds="weights")
-        fixed = {name: torch.from_numpy(array.copy()) for name, array in network.layout.part(holds="weights").arrays(anchor).items()}
-        moving = dict(network.module.named_parameters())
-        return lambda *_: term.mu / 2 * sum(((moving[name] - fixed[name]) ** 2).sum() for name in moving)
-
-    teacher = Network(network.layers)
-    teacher.load(network.vector())
-    teacher.load(term.teacher, holds="all" if term.teacher.layout == teacher.layout.hash else "weights")
-    teacher.module.eval()
-
-    def distil(inputs: Tensor, outputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            wanted = teacher.module(inputs)
-        if detector.learning == "one-class":
-            return term.weight * distance(outputs, wanted)  # type: ignore[no-any-return]
-        soft = torch.sigmoid(wanted / term.temperature)
-        gap = functional.binary_cross_entropy_with_logits(outputs / term.temperature, soft)
-        return term.weight * term.temperature**2 * gap  # type: ignore[no-any-return]
-
-    return distil
