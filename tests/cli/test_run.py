@@ -218,8 +218,23 @@ def test_listings_speak_json_and_tables(data_root):
     assert json.loads(vedette("data", "list", "--json").stdout)["data"][0]["here"] in (False, None)
 
 
+def test_data_is_held_against_what_was_published(data_root, tmp_path):
+    done = vedette("data", "check", data_root, "--json")
+    found = {entry["name"]: entry for entry in json.loads(done.stdout)["data"]}
+    assert found["nsl-kdd"] == {"name": "nsl-kdd", "rows": {"train": 125_973, "test": 22_544}, "fault": None}
+    assert done.returncode == int(any(entry["fault"] for entry in found.values()))
+    (tmp_path / "nsl-kdd").mkdir()
+    source = data_root / "nsl-kdd" / "KDDTrain+.txt.gz"
+    (tmp_path / "nsl-kdd" / "KDDTest+.txt.gz").symlink_to(data_root / "nsl-kdd" / "KDDTest+.txt.gz")
+    (tmp_path / "nsl-kdd" / "KDDTrain+.txt.gz").write_bytes(source.read_bytes()[:-1000])
+    broken = vedette("data", "check", tmp_path)
+    assert broken.returncode == 1
+    assert "KDDTrain+.txt.gz" in broken.stdout
+    assert "no folder" in refused("data", "check", tmp_path / "nowhere")
+
+
 def test_every_command_has_help_with_an_example():
-    for command in (["run"], ["recipes"], ["data", "list"]):
+    for command in (["run"], ["recipes"], ["data", "list"], ["data", "check"]):
         text = vedette(*command, "--help").stdout
         assert "Example:" in text
     assert "vedette run demo" in vedette("--help").stdout

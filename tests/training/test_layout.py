@@ -53,3 +53,14 @@ def test_wrong_vectors_and_layers_are_refused():
         layout_of(LAYERS).arrays(Vector(np.zeros(3, dtype=np.float32), layout_of(LAYERS).hash))
     with pytest.raises(RecipeError, match="quantum"):
         Network([{"name": "x", "kind": "quantum"}])
+
+
+def test_networks_that_share_layers_start_them_alike():
+    one = layout_of(LAYERS).arrays(initial(LAYERS, np.random.default_rng(5)))
+    wider = Mlp(hidden=(3, 2, 7), batch_norm=True).networks(4)["model"]
+    other = layout_of(wider).arrays(initial(wider, np.random.default_rng(5)))
+    assert np.array_equal(one["dense2.weight"], other["dense2.weight"])
+    assert one["output.weight"].shape != other["output.weight"].shape
+    bound = 1 / np.sqrt(4)
+    assert np.abs(one["dense1.weight"]).max() <= bound
+    assert not np.array_equal(one["dense1.bias"], one["dense1.weight"][:, 0])

@@ -12,6 +12,7 @@ import numpy as np
 
 from vedette.errors import DetectorMisused
 from vedette.message import Array, Vector
+from vedette.seeds import stream
 from vedette.training.task import Layers
 
 __all__ = ["Entry", "Layout", "initial", "layout_of"]
@@ -86,14 +87,17 @@ def layout_of(layers: Layers) -> Layout:
 
 
 def initial(layers: Layers, rng: np.random.Generator) -> Vector:
-    """Draw first weights: dense layers uniform within 1/sqrt(inputs) (torch's default), batch norms at identity."""
-    layout = layout_of(layers)
+    """Draw first weights: dense layers uniform within 1/sqrt(inputs) (torch's default), batch norms at identity.
+
+    Each array has a random stream of its own, so that networks that share only some layers share those layers' first weights.
+    """
+    layout, root = layout_of(layers), int(rng.integers(2**63))
     inputs = {str(layer["name"]): layer["inputs"] for layer in layers if layer["kind"] == "dense"}
     arrays: dict[str, Array] = {}
     for entry in layout.entries:
         if entry.layer in inputs:
             bound = 1 / math.sqrt(inputs[entry.layer])
-            values = rng.uniform(-bound, bound, entry.shape)
+            values = stream(root, entry.layer, entry.name).uniform(-bound, bound, entry.shape)
         else:
             values = np.full(entry.shape, 1.0 if entry.name in ("weight", "running_var") else 0.0)
         arrays[f"{entry.layer}.{entry.name}"] = values
