@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -45,3 +46,8 @@ def with_category(table: Table, seed: int) -> Table:
 def fleet() -> Fleet:
     """Three nodes of different size, a tenth of the rows anomalous."""
     return Fleet.of({f"node-{i}": correlated(200 + 60 * i, 6, seed=i, anomalies=0.1, nodes_shift=0.3 * i) for i in range(3)})
+
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("vedette", deadline=None)
+hypothesis.settings.load_profile("vedette")

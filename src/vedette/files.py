@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -79,7 +80,7 @@ def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = N
     save = _safetensors("safetensors.numpy").save
     arrays = {key: np.asarray(value, order="C") for key, value in memory.items() if isinstance(value, np.ndarray)}
     plain = {key: value for key, value in memory.items() if not isinstance(value, np.ndarray)}
-    header = json.dumps({"plain": plain, "about": dict(about or {})}, sort_keys=True)
+    header = json.dumps({"plain": plain, "about": dict(about or {}), "sha256": _checksum(arrays, plain, about or {})}, sort_keys=True)
     write_atomic(path, save(arrays, metadata={_META: header}))
 
 
@@ -96,12 +97,24 @@ def read_memory(path: Path) -> tuple[dict[str, Array | float | str], dict[str, A
         with safetensors.safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_META])
             memory: dict[str, Array | float | str] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        memory.update(header["plain"])
-        return memory, dict(header["about"])
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        plain, about = dict(header["plain"]), dict(header["about"])
+        if header["sha256"] != _checksum(memory, plain, about):
+            raise ValueError("its content does not match its checksum")
+        return {**memory, **plain}, about
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"cannot read {path}: {str(error) or type(error).__name__}; it is damaged or not written by Vedette"
         ) from None
+
+
+def _checksum(arrays: Mapping[str, Any], plain: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Hash names, kinds, shapes and bytes, so that no flipped bit goes unnoticed."""
+    found = hashlib.sha256(json.dumps([plain, about], sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def _safetensors(module: str) -> Any:

@@ -62,19 +62,19 @@ class Channel(NamedTuple):
     name
         The key in `Message.vectors`.
     role
-        The network of the detector it belongs to.
+        The network of the detector it belongs to; "" is the one that scores.
     part
         Glob over layer names: ``"conv*"``. Layouts must agree on the part, never on the whole model.
     combine
         ``"mean"`` streams and can be masked; ``"gather"`` lets the exchange see each node.
     weights
-        Facts that may weight the mean.
+        Facts that may weight the mean; "" for equal weights.
     holds
         Trained ``"weights"``, batch-norm statistics (``"buffers"``), or both (``"all"``).
     """
 
     name: str
-    role: str = "model"
+    role: str = ""
     part: str = "*"
     combine: Literal["mean", "gather"] = "mean"
     weights: tuple[str, ...] = ("rows",)
@@ -85,4 +85,4 @@ def bytes_of(message: Message) -> int:
     """Count the payload bytes of a message: arrays as they are, facts as text."""
     arrays = sum(vector.values.nbytes + len(vector.layout) for vector in message.vectors.values())
     arrays += sum(table.nbytes for table in message.tables.values())
-    return arrays + sum(len(key) + (len(value) if isinstance(value, str) else 8) for key, value in message.facts.items())
+    return arrays + sum(len(key.encode()) + (len(value.encode()) if isinstance(value, str) else 8) for key, value in message.facts.items())

@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(small_disk, fleet):
     from vedette.detectors.autoencoder import Autoencoder
 
     detector = Autoencoder(hidden=(4, 2))
-    plan = plan_of(detector, FedAvg(rounds=6), fleet.features, 7)
+    plan = plan_of(detector, FedAvg(rounds=6), 7)
     whole = LocalRuntime(fleet).run(plan)
     file, ballast = small_disk / "state", small_disk / "ballast"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 
@@ -13,7 +14,9 @@ from conftest import correlated
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
 from vedette.detectors.autoencoder import Autoencoder
+from vedette.detectors.base import DETECTORS as REGISTERED
 from vedette.detectors.mlp import Mlp
+from vedette.detectors.network import NetworkDetector
 from vedette.message import Memory
 from vedette.runtimes.base import Outcome, plan_of
 from vedette.runtimes.checkpoint import load_state, save_state
@@ -23,7 +26,9 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.training.task import Job, Optimiser, Task, Work
 from vedette.training.trainer import LoopTrainer
 
-NAMES = sorted(set(STRATEGIES) - {"prepare", "calibrate"})
+STAGES = {"prepare", "calibrate"}
+"""Strategies of the stages before and after the rounds; they run in every test here, and have tests of their own."""
+NAMES = sorted(set(STRATEGIES) - STAGES)
 SETTINGS = {"fedavg": {"momentum": 0.5}, "fedprox": {"mu": 0.1, "aggregator": {"name": "trimmed-mean", "share": 0.34}}}
 QUICK = {"scaling": Scaling(numbers="standard"), "optimiser": Optimiser(rate=0.01, batch=32)}
 DETECTORS = {
@@ -38,11 +43,22 @@ def strategy(name: str, **settings) -> Strategy:
 
 def ran(name: str, detector: str, fleet: Fleet, seed: int = 7, **settings) -> Outcome:
     fleet = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
-    return LocalRuntime(fleet).run(plan_of(DETECTORS[detector], strategy(name, **settings), fleet.features, seed))
+    return LocalRuntime(fleet).run(plan_of(DETECTORS[detector], strategy(name, **settings), seed))
 
 
 def same(one: Memory, other: Memory) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_every_registered_strategy_is_tried():
+    assert {*NAMES, *STAGES} == set(STRATEGIES)
+    assert set(DETECTORS) == {name for name in REGISTERED if issubclass(REGISTERED[name], NetworkDetector)}
+
+
+@pytest.mark.parametrize("name", sorted(STAGES))
+def test_stages_survive_json(name):
+    part = STRATEGIES[name]()
+    assert build(STRATEGIES, json.loads(json.dumps(describe(STRATEGIES, part))), "test") == part
 
 
 @pytest.mark.parametrize("detector", sorted(DETECTORS))
@@ -69,7 +85,7 @@ class TestEveryStrategy:
 
     def test_goes_on_from_any_checkpoint_as_if_nothing_had_happened(self, name, detector, fleet, tmp_path):
         fleet = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
-        plan = plan_of(DETECTORS[detector], strategy(name), fleet.features, 7)
+        plan = plan_of(DETECTORS[detector], strategy(name), 7)
         whole = LocalRuntime(fleet, checkpoint=tmp_path / "whole").run(plan)
         file = tmp_path / "broken-off"
 
@@ -103,6 +119,14 @@ class TestEveryStrategy:
             def answer(self, turn, done, mine):
                 return twice(super().answer, turn, done, mine)
 
+            def exchange(self, turn, view, ours):
+                before = copy.deepcopy((turn, ours))
+                first = super().exchange(turn, view, ours)
+                second = super().exchange(copy.deepcopy(before[0]), view, ours)
+                calls.append(("exchange", flat(first), flat(second)))
+                assert flat(before[1]) == flat(ours), "exchange changed its memory"
+                return first
+
         def twice(function, *arguments):
             before = copy.deepcopy(arguments)
             first, second = function(*arguments), function(*arguments)
@@ -113,15 +137,35 @@ class TestEveryStrategy:
         STRATEGIES.register(f"watched-{name}")(Watched)
         try:
             rows = fleet if detector == "mlp" else fleet.map(lambda table: table.normal())
-            LocalRuntime(rows).run(plan_of(DETECTORS[detector], Watched(**chosen.model_dump()), rows.features, 7))
+            LocalRuntime(rows).run(plan_of(DETECTORS[detector], Watched(**chosen.model_dump()), 7))
         finally:
             STRATEGIES._entries.pop(f"watched-{name}")
-        assert {"work", "answer"} <= {function for function, _, _ in calls}
+        assert {"work", "answer", "exchange"} <= {function for function, _, _ in calls}
         assert all(first == second for _, first, second in calls)
 
     def test_survives_json(self, name, detector):
         said = json.loads(json.dumps(describe(STRATEGIES, strategy(name))))
         assert build(STRATEGIES, said, "test") == strategy(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_node_changes_nothing_for_those_before_the_first_exchange(name, fleet):
+    """Each node draws from a branch of its own, so who else takes part does not touch its rows, weights or noise."""
+    rows = fleet.map(lambda table: table.normal())
+    detector = DETECTORS["autoencoder"].model_copy(update={"scaling": Scaling(numbers="standard", fit="local")})
+    fewer = Fleet(rows.nodes[:2], rows.__getitem__)
+    plan = plan_of(detector, strategy(name, rounds=1), 7)
+    seen: list[dict] = []
+    for some in (rows, fewer):
+        with contextlib.suppress(StopIteration):
+            LocalRuntime(some).run(plan, lambda entry, memories, seen=seen: stop_after_training(entry, memories, seen))
+    assert same(seen[0]["node-0"], seen[1]["node-0"])
+
+
+def stop_after_training(entry, memories, seen):
+    if entry.stage == "rounds":
+        seen.append({node: dict(memory) for node, memory in memories.items()})
+        raise StopIteration
 
 
 def flat(thing: object) -> object:
@@ -145,8 +189,8 @@ def test_one_node_federated_is_centralised(name, detector):
     plain = DETECTORS[detector].model_copy(update={"optimiser": Optimiser(name="sgd", rate=0.05, batch=32)})
     settings = {"mu": 0.0, "aggregator": "mean"} if name == "fedprox" else {"momentum": 0.0}
     fleet = alone if detector == "mlp" else alone.map(lambda table: table.normal())
-    federated = LocalRuntime(fleet).run(plan_of(plain, strategy(name, **settings), fleet.features, 7))
-    central = LocalRuntime(fleet).run(plan_of(plain, strategy("local"), fleet.features, 7))
+    federated = LocalRuntime(fleet).run(plan_of(plain, strategy(name, **settings), 7))
+    central = LocalRuntime(fleet).run(plan_of(plain, strategy("local"), 7))
     table = alone["only"]
     ours, theirs = (plain.restored(outcome.memories["only"]) for outcome in (federated, central))
     assert np.allclose(ours.decision_function(table), theirs.decision_function(table), atol=1e-6)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import io
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -18,10 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.data.dataset import Dataset, Loader
+from data.official_files import check_mutated, message, mutated, rows_of, same
+from samples import OWN, SENSORS, SKAB_HEADER, kdd_lines, put, skab_lines
+from vedette.data.dataset import Dataset
 from vedette.data.datasets import LOADERS, lines
 from vedette.data.datasets.kdd99 import FEATURES, Kdd99
 from vedette.data.datasets.nsl_kdd import NslKdd
@@ -31,50 +28,6 @@ from vedette.data.datasets.table import TableFiles
 from vedette.data.table import Table
 from vedette.errors import DataBroken, DataMissing, MissingExtra, RecipeError, UnknownName, VedetteError
 from vedette.settings import build, describe
-
-SENSORS = "Accelerometer1RMS;Accelerometer2RMS;Current;Pressure;Temperature;Thermocouple;Voltage;Volume Flow RateRMS"
-SKAB_HEADER = f"datetime;{SENSORS};anomaly;changepoint"
-
-
-@pytest.fixture
-def data_root() -> Path:
-    if not (root := os.environ.get("VEDETTE_DATA")):
-        pytest.skip("VEDETTE_DATA does not name the folder of the public data sets")
-    return Path(root)
-
-
-# Small files in the official layouts.
-
-
-def kdd_lines(dot: str = ".", difficulty: str = "") -> str:
-    rows = [("0", "tcp", "http", "SF", "normal"), ("2", "udp", "domain_u", "SF", "normal"), ("9.5", "icmp", "eco_i", "REJ", "back")]
-    tail = [f"{i}" if i % 2 else f"{i / 100:.2f}" for i in range(37)]
-    return "".join(",".join([*row[:4], *tail, row[4] + dot]) + difficulty + "\n" for row in rows)
-
-
-def skab_lines(labelled: bool = True, end: str = "\n") -> str:
-    rows = []
-    for i in range(4):
-        values = [f"2020-03-09 10:14:3{i}", *(f"{k + i / 8}" for k in range(8)), *(["1.0" if i == 2 else "0.0", "0.0"] if labelled else [])]
-        rows.append(";".join(values))
-    return end.join([SKAB_HEADER if labelled else f"datetime;{SENSORS}", *rows, ""])
-
-
-OWN = """time,device,flow,state,port,label
-2024-05-01T00:00:02Z,b,1.5,"on, ""hot\""",80,0
-2024-05-01T00:00:01Z,a,,off,443,leak
-2024-05-01T02:00:00.5+02:00,b,-2e3,on,80,0
-2024-05-01 00:00:00,a,NA,"off",22,0.0
-"""
-
-
-def put(folder: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = content.encode() if isinstance(content, str) else content
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return folder
 
 
 def kdd99(folder: Path, train: str | bytes, name: str = "kddcup.data_10_percent") -> Dataset:
@@ -95,21 +48,10 @@ def own(folder: Path, text: str | bytes, **changes: Any) -> Dataset:
     return TableFiles(**values).load(put(folder, {"own.csv": text}))
 
 
-def message(error: pytest.ExceptionInfo[VedetteError]) -> str:
-    text = str(error.value)
-    assert "\n" not in text
-    return text
-
-
 # What the loaders say.
 
 
-def test_every_loader_describes_itself() -> None:
-    for name in ("kdd99", "nsl-kdd", "skab", "table"):
-        loader = LOADERS[name]
-        assert issubclass(loader, Loader)
-        assert all("\n" not in line and line for line in (loader.title, loader.licence, loader.source, loader.how))
-        assert loader.folder == ("" if name == "table" else name)
+def test_an_unknown_data_set_is_answered_with_the_nearest() -> None:
     assert len(Skab.official_files) == 35
     with pytest.raises(UnknownName, match="did you mean 'kdd99'"):
         build(LOADERS, "kdd9", "[data]")
@@ -212,15 +154,6 @@ def test_blocks_give_the_same_table_as_one_read(tmp_path: Path, monkeypatch: pyt
             kdd99(tmp_path / "a", kdd_lines() * 4 + kdd_lines().replace("icmp", "icmp,1").replace("udp", "udp,1"))
 
 
-def same(table: Table, other: Table) -> None:
-    assert table.features == other.features
-    np.testing.assert_array_equal(table.numbers, other.numbers)
-    for name in [feature.name for feature in table.category_features] + [n for n in ("kind", "group") if getattr(table, n) is not None]:
-        assert table.column(name).texts() == other.column(name).texts()
-    for name in ("label", "time"):
-        np.testing.assert_array_equal(getattr(table, name), getattr(other, name))
-
-
 def test_own_table_is_grouped_and_in_time_order(tmp_path: Path) -> None:
     data = own(tmp_path, OWN, units={"flow": "l/s"})
     table = data.tables["all"]
@@ -278,20 +211,6 @@ def test_each_file_can_be_a_node_and_some_can_be_the_test(tmp_path: Path) -> Non
 
 
 # Broken and missing files: one line that says what, where, what to do.
-
-
-def test_missing_places(tmp_path: Path) -> None:
-    for loader in (Kdd99(), NslKdd(), Skab()):
-        with pytest.raises(DataMissing, match="needs a data root"):
-            loader.load(None)
-        with pytest.raises(DataMissing, match="nowhere' is no folder"):
-            loader.load(tmp_path / "nowhere")
-        with pytest.raises(DataMissing) as error:
-            loader.load(tmp_path)
-        assert str(tmp_path / loader.folder) in message(error)
-        assert loader.how in message(error)
-    with pytest.raises(DataMissing, match="no file matches"):
-        TableFiles(files=("*.csv",)).load(tmp_path)
 
 
 def test_published_counts_are_checked(tmp_path: Path) -> None:
@@ -462,17 +381,6 @@ def test_parquet_that_is_none_or_holds_something_else(tmp_path: Path) -> None:
 # Mutated files: the table an independent parse gives, or a VedetteError.
 
 
-def rows_of(data: bytes, separator: str, quoted: bool) -> list[list[str]]:
-    """Parse as the csv module does, one record a line, no fields added or left out."""
-    text = data.decode().removeprefix("\ufeff").rstrip("\r\n")
-    if quoted:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
-    else:
-        rows = [next(csv.reader([line.removesuffix("\r")], delimiter=separator, quoting=csv.QUOTE_NONE)) for line in text.split("\n")]
-    assert {len(row) for row in rows} == {len(rows[0])}
-    return rows
-
-
 def agrees_with_kdd(table: Table, data: bytes, width: int) -> None:
     rows = rows_of(data, ",", False)
     assert len(rows[0]) == width
@@ -524,104 +432,6 @@ def agrees_with_own(table: Table, data: bytes) -> None:
         assert table.column(feature.name).texts() == [row[at[feature.name]] for row in rows]
 
 
-ODD = [
-    "2024-05-01",
-    "2020-03-09 10:14",
-    "",
-    "nan",
-    "inf",
-    "-",
-    "1e400",
-    "1e39",
-    " 1",
-    "1 ",
-    "1_0",
-    "0x1",
-    "١",
-    '"1"',
-    '"1',
-    '1"2',
-    "1\r",
-    "\r",
-    "1e",
-    "+1",
-    ".5",
-    "tcp",
-    "a b",
-    "\x00",
-    "é",
-]
-NOISE = b"019.-+eE \"'#\\x\t\r\x00_"
-
-
-def truncate(draw: st.DataObject, data: bytes, separator: bytes) -> bytes:
-    return data[: draw.draw(st.integers(0, len(data)))]
-
-
-def noise(draw: st.DataObject, data: bytes, separator: bytes) -> bytes:
-    at = draw.draw(st.integers(0, len(data)))
-    return (
-        data[:at]
-        + draw.draw(st.one_of(st.sampled_from(list(NOISE)).map(lambda byte: bytes([byte])), st.binary(max_size=6)))
-        + data[at + draw.draw(st.integers(0, 3)) :]
-    )
-
-
-def other_separator(draw: st.DataObject, data: bytes, separator: bytes) -> bytes:
-    return data.replace(separator, draw.draw(st.sampled_from([b";", b",", b"\t", b" ", b""])), draw.draw(st.sampled_from([1, 5, -1])))
-
-
-def other_fields(draw: st.DataObject, data: bytes, separator: bytes) -> bytes:
-    """Replace, swap, move, delete or double fields of one line or of all of them."""
-    lines = [line.split(separator) for line in data.split(b"\n")]
-    at = draw.draw(st.integers(0, len(lines) - 2))
-    i, j = (draw.draw(st.integers(0, len(lines[at]) - 1)) for _ in range(2))
-    huge = st.tuples(st.sampled_from(["0", "9", "a", "é"]), st.sampled_from([65, 400, 70_000, 150_000])).map(lambda t: t[0] * t[1])
-    text = draw.draw(st.one_of(st.sampled_from(ODD), st.sampled_from(ODD), huge)).encode()
-    change = draw.draw(st.sampled_from(["replace", "swap", "replace", "move", "replace", "delete", "double", "drop line", "repeat line"]))
-    for line in [lines[at]] if draw.draw(st.booleans()) else lines[:-1]:
-        if change == "delete":
-            line[i : i + 1] = []
-        elif change == "double":
-            line[i:i] = line[i : i + 1]
-        elif change == "swap" and max(i, j) < len(line):
-            line[i], line[j] = line[j], line[i]
-        elif change == "replace":
-            line[i : i + 1] = [text]
-    if change == "move":
-        lines[at - 1].insert(j, lines[at].pop(i))
-    elif change == "drop line":
-        del lines[at]
-    elif change == "repeat line":
-        lines.insert(at, lines[at])
-    return b"\n".join(separator.join(line) for line in lines)
-
-
-MUTATIONS = st.lists(st.sampled_from([other_fields, noise, other_fields, truncate, other_fields, other_separator]), min_size=1, max_size=2)
-
-
-def check_mutated(
-    draw: st.DataObject, text: str, separator: bytes, load: Callable[[Path, bytes], Table], agrees: Callable[[Table, bytes], None]
-) -> None:
-    data = text.encode()
-    for mutate in draw.draw(MUTATIONS):
-        if data.count(separator) and data.count(b"\n") > 1:
-            data = mutate(draw, data, separator)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            table = load(Path(folder), data)
-        except VedetteError as error:
-            said = str(error)
-        else:
-            return agrees(table, data)
-    assert "\n" not in said
-    assert len(said) < 1000
-    return None
-
-
-mutated = settings(derandomize=True, max_examples=100, deadline=None)
-
-
 @mutated
 @given(st.data())
 def test_mutated_kdd99(draw: st.DataObject) -> None:
@@ -648,33 +458,6 @@ def test_mutated_own_table(draw: st.DataObject) -> None:
 
 
 # The real files, read where they lie.
-
-
-def test_real_kdd99(data_root: Path) -> None:
-    data = Kdd99().load(data_root)
-    train, test = data.tables["train"], data.tables["test"]
-    assert (len(train), len(test)) == (494_021, 311_029)
-    assert (len(train.column("kind").levels), len(test.column("kind").levels)) == (23, 38)
-    assert (len(train.column("service").levels), len(test.column("service").levels)) == (66, 65)
-    smurf = train.column("kind")
-    assert int((smurf.codes == smurf.levels.index("smurf")).sum()) == 280_790
-
-
-def test_real_nsl_kdd(data_root: Path) -> None:
-    data = NslKdd().load(data_root)
-    train, test = data.tables["train"], data.tables["test"]
-    assert (len(train.column("service").levels), len(test.column("service").levels)) == (70, 64)
-    assert (train.label.sum(), test.label.sum()) == (58_630, 12_833)  # type: ignore[union-attr]
-
-
-def test_real_skab(data_root: Path) -> None:
-    data = Skab().load(data_root)
-    table, free = data.tables["all"], data.tables[FREE]
-    assert (len(table), len(free), len(table.column("group").levels)) == (37_401, 9_405, 34)
-    assert table.label is not None
-    assert table.time is not None
-    assert int(table.label.sum()) == 13_067
-    assert (np.diff(table.time)[np.diff(table.column("group").codes) == 0] > 0).all()
 
 
 def test_real_rows_are_those_of_the_csv_module(data_root: Path) -> None:

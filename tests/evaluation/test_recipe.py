@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from vedette.detectors.base import DETECTORS
 from vedette.errors import RecipeError, UnknownName, VedetteError
-from vedette.evaluation.methods import known_methods
+from vedette.evaluation.methods import METHODS
 from vedette.evaluation.recipe import Recipe, load_recipe, recipe_names
 
 FILE = """
@@ -49,7 +50,7 @@ def test_shipped_recipes_hold_together_under_each_of_their_protocols(name: str, 
     recipe = load_recipe(name, quick)
     assert recipe.name == name
     assert recipe.title
-    assert set(recipe.methods) <= set(known_methods())
+    assert set(recipe.methods) <= {*METHODS, *DETECTORS}
     assert recipe.chosen_protocols() == [recipe.protocol] or recipe.protocol == "both"
     for protocol in recipe.chosen_protocols("both"):
         under = recipe.under(protocol)

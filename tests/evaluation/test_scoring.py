@@ -58,7 +58,7 @@ def test_shared_rows_are_scored_once_by_each_distinct_detector() -> None:
 
 
 def test_a_detector_that_all_share_on_shared_rows_stands_for_all() -> None:
-    same = Scales(1, 2)
+    same = Scales(1, 1.5)
     (part,) = score_fleet(detectors(a=same, b=same), table([1, 2], [0, 1]))
     assert part.node == "*"
     assert by_node(metric_rows([part], ABOUT))["*"]["accuracy"] == 1.0
@@ -105,8 +105,8 @@ def test_a_lone_node_is_also_all_nodes() -> None:
     assert rows["*"] == rows["only"] | {"node": "*"}
 
 
-def test_a_score_that_reaches_the_threshold_is_flagged() -> None:
-    rows = by_node(metric_rows([scored("*", [5.0, 4.999], 5.0, [1, 1])], ABOUT))
+def test_a_score_must_exceed_the_threshold_to_be_flagged() -> None:
+    rows = by_node(metric_rows([scored("*", [5.001, 5.0], 5.0, [1, 1])], ABOUT))
     assert rows["*"]["recall"] == 0.5
 
 
@@ -117,9 +117,9 @@ def test_rows_of_one_class_have_no_ranking_but_counts() -> None:
 
 def test_flagging_all_is_worth_the_share_of_anomalies() -> None:
     tests = Fleet.of({"b": table([1, 2, 3], [0, 0, 1]), "a": table([4], [1]), "none": table([], [])})
-    rows = by_node(metric_rows(score_trivial(tests, np.ones, 0.5), ABOUT))
+    rows = by_node(metric_rows(score_trivial(tests, lambda _, rows: np.ones(rows), 0.5), ABOUT))
     # Together 2 of 4 rows are anomalous: precision 1/2, recall 1, F1 = 2 · (1/2) / (3/2).
     assert (rows["*"]["precision"], rows["*"]["recall"], rows["*"]["f1"]) == (0.5, 1.0, pytest.approx(2 / 3))
     assert set(rows) == {"*", "a", "b"}
-    shared = by_node(metric_rows(score_trivial(table([1, 2, 3], [0, 0, 1]), np.ones, 0.5), ABOUT))
+    shared = by_node(metric_rows(score_trivial(table([1, 2, 3], [0, 0, 1]), lambda _, rows: np.ones(rows), 0.5), ABOUT))
     assert (list(shared), shared["*"]["rows"]) == (["*"], 3)

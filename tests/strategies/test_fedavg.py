@@ -75,7 +75,7 @@ def test_a_mean_channel_hides_each_node():
 
 
 def test_groups_have_views_of_their_own():
-    view = Answers([Channel("model")], {"a": "g", "b": "h", "c": "g"})
+    view = Answers([Channel("model", weights=("rows", ""))], {"a": "g", "b": "h", "c": "g"})
     for node, value, rows in (("a", 1, 1.0), ("b", 5, 1.0), ("c", 4, 2.0)):
         view.add(node, Message(vectors={"model": Vector(np.array([value], dtype=np.float32), "x")}, facts={"rows": rows}))
     assert view.mean("model").values[0] == pytest.approx((1 + 5 + 8) / 4)
@@ -90,11 +90,11 @@ def test_preparing_together_knows_every_nodes_levels_and_extremes():
         "a": Table(features, np.array([[0.0], [1.0]]), (Coded(np.array([0, 0], dtype=np.int32), ("red",)),)),
         "b": Table(features, np.array([[5.0], [2.0]]), (Coded(np.array([1, 0], dtype=np.int32), ("blue", "green")),)),
     }
-    strategy = Prepare(scaling=Scaling(), features=features)
+    strategy = Prepare(scaling=Scaling())
     view = Answers(strategy.channels)
     for node, table in tables.items():
         said = strategy.scaling.summary(table)
-        view.add(node, Message(tables={"numbers": said.tables["numbers"]}, facts={"levels": said.facts["levels"]}))
+        view.add(node, Message(tables={"numbers": said.tables["numbers"]}, facts=said.facts))
     reply = strategy.exchange(turn(0, "scale"), view, {}).messages["*"]
     kept = strategy.work(turn(1, "adopt"), reply, {}).keep
     from vedette.data.scaling import Scaler
@@ -112,3 +112,19 @@ def test_calibrating_alone_sends_nothing():
     message, memory = strategy.answer(turn(0, "scores"), done, {})
     assert message == Message()
     assert {"own.scores.sketch", "scores.sketch"} <= memory.keys()
+
+
+@pytest.mark.parametrize("rows", [float("nan"), float("inf"), -1.0, 0.0, "many", None])
+def test_a_node_that_lies_about_its_size_is_named(rows):
+    view = Answers([Channel("model")])
+    facts = {} if rows is None else {"rows": rows}
+    with pytest.raises(DetectorMisused, match="node 'liar'"):
+        view.add("liar", Message(vectors={"model": Vector(np.ones(2, dtype=np.float32), "x")}, facts=facts))
+
+
+def test_parameters_that_are_not_finite_and_channels_that_do_not_exist_are_refused():
+    view = Answers([Channel("model", combine="gather")])
+    with pytest.raises(DetectorMisused, match="not finite"):
+        view.add("a", Message(vectors={"model": Vector(np.array([np.nan], dtype=np.float32), "x")}))
+    with pytest.raises(DetectorMisused, match="channel 'other'"):
+        view.add("a", Message(vectors={"other": Vector(np.ones(1, dtype=np.float32), "x")}))

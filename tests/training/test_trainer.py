@@ -24,7 +24,7 @@ CHANNELS = (Channel("all"), Channel("encoder", part="encoder*"))
 
 
 def prepared() -> Memory:
-    return DETECTOR.scaling.fitted(DETECTOR.scaling.summary(TABLE), TABLE.features).memory()
+    return DETECTOR.scaling.fitted(DETECTOR.scaling.summary(TABLE)).memory()
 
 
 def trained(*tasks: Task, detector=DETECTOR, memory: Memory | None = None, **work):

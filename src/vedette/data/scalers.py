@@ -60,7 +60,7 @@ class MinMax(NumberScaler):
 
     def fitted(self, table: Array) -> tuple[Array, Array]:
         low, high = table
-        return low, np.where(high > low, high - low, 1.0)
+        return low, np.where(high > low, high - low, _unit(low))
 
     def seen(self, table: Array) -> Array:
         return np.asarray(np.isfinite(table[0]))
@@ -82,7 +82,7 @@ class Standard(NumberScaler):
 
     def fitted(self, table: Array) -> tuple[Array, Array]:
         moments = Moments.from_table(table)
-        return moments.mean, np.where(self.constant(table), 1.0, np.sqrt(moments.variance))
+        return moments.mean, np.where(self.constant(table), _unit(moments.mean), np.sqrt(moments.variance))
 
     def seen(self, table: Array) -> Array:
         return np.asarray(table[0] > 0)
@@ -90,7 +90,12 @@ class Standard(NumberScaler):
     def constant(self, table: Array) -> Array:
         moments = Moments.from_table(table)
         # Rounding leaves a trace of variance in a constant column.
-        return np.asarray(np.sqrt(moments.variance) <= 1e-9 * np.maximum(np.abs(moments.mean), 1e-9))
+        return np.asarray(np.sqrt(moments.variance) <= 1e-12 * np.abs(moments.mean))
+
+
+def _unit(value: Array) -> Array:
+    """Return the size of a constant value, so that a doubled one is 1 away; 1 where it is 0."""
+    return np.where(value == 0, 1.0, np.abs(value))
 
 
 SCALERS: Registry[type[NumberScaler]] = Registry("scaler", {"min-max": f"{__name__}:MinMax", "standard": f"{__name__}:Standard"})

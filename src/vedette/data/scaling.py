@@ -21,6 +21,9 @@ __all__ = ["ENCODERS", "SCALERS", "Scaler", "Scaling"]
 LIMIT = 1e6
 """Scaled values are cut here, so that one absurd reading gives a huge score and not an infinity."""
 
+CACHED = 2**17
+"""Numbers scaled at once, so that what lies between the steps stays in the cache: 3.4 times faster (benchmarks/training.py)."""
+
 
 class Scaling(Settings):
     """How tables are scaled, and whether the statistics for it are one node's own or the fleet's.
@@ -37,7 +40,7 @@ class Scaling(Settings):
         Of a category's levels: by ``"name"``, or as they are ``"first-seen"`` from the first training row on (as pandas' factorize does;
         among nodes, by the earliest row of any). What is ordinal depends on it.
     fit
-        ``"federated"`` merges extremes, moments and level counts of all nodes; ``"local"`` leaves each node its own.
+        ``"federated"`` merges extremes, moments and levels of all nodes; ``"local"`` leaves each node its own.
     """
 
     log: bool = False
@@ -69,60 +72,59 @@ class Scaling(Settings):
         parts = [step.summary(self.spread(chunk.numbers)) for chunk in table.chunks()]
         levels = {}
         for feature, column in zip(table.category_features, table.categories, strict=True):
-            codes, first, counts = np.unique(column.codes, return_index=True, return_counts=True)
-            found = zip(codes.tolist(), first.tolist(), counts.tolist(), strict=True)
-            levels[feature.name] = {column.levels[code]: (n, row) for code, row, n in found}
-        return Message(tables={"numbers": step.merged(parts)} if parts else {}, facts={"levels": json.dumps(levels)})
+            codes, first = np.unique(column.codes, return_index=True)
+            levels[feature.name] = {column.levels[code]: row for code, row in zip(codes.tolist(), first.tolist(), strict=True)}
+        features = [[feature.name, feature.kind, feature.unit] for feature in table.features]
+        return Message(
+            tables={"numbers": step.merged(parts)} if parts else {}, facts={"levels": json.dumps(levels), "features": json.dumps(features)}
+        )
 
     def merged(self, summaries: Mapping[str, Message]) -> Message:
         """Merge the summaries of several nodes, by node, into one of all their rows."""
         kept = [summaries[node] for node in sorted(summaries) if summaries[node].tables]
         if not kept:
             raise DataUnusable("no node has a training row; check the partition and the labels")
-        levels: dict[str, dict[str, tuple[int, int]]] = {}
+        if len({part.facts["features"] for part in kept}) > 1:
+            raise DataUnusable("the nodes have different features: select those they share, or let each scale its own (fit = 'local')")
+        levels: dict[str, dict[str, int]] = {}
         for part in kept:
             for feature, found in json.loads(str(part.facts["levels"])).items():
                 known = levels.setdefault(feature, {})
-                for level, (count, first) in found.items():
-                    was, earliest = known.get(level, (0, first))
-                    known[level] = (was + count, min(earliest, first))
+                for level, row in found.items():
+                    known[level] = min(known.get(level, row), row)
         numbers = SCALERS[self.numbers]().merged([part.tables["numbers"] for part in kept])
-        return Message(tables={"numbers": numbers}, facts={"levels": json.dumps(levels, sort_keys=True)})
+        return Message(tables={"numbers": numbers}, facts={**kept[0].facts, "levels": json.dumps(levels, sort_keys=True)})
 
-    def _ordered(self, found: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
-        """Order levels, each with its count and first row; ties by name."""
-        return tuple(sorted(found, key=lambda level: (found[level][1] if self.order == "first-seen" else 0, level)))
+    def _ordered(self, found: Mapping[str, int]) -> tuple[str, ...]:
+        """Order levels, each with its first row; ties by name."""
+        return tuple(sorted(found, key=lambda level: (found[level] if self.order == "first-seen" else 0, level)))
 
-    def fitted(self, summary: Message, features: Sequence[Feature], where: str = "") -> Scaler:
+    def fitted(self, summary: Message) -> Scaler:
         """Make a scaler from a summary.
 
         Parameters
         ----------
         summary
             From `summary` or `merged`.
-        features
-            The features of the tables to be scaled.
-        where
-            Whose rows they were, for messages: ``"node pump-3"``.
 
         Raises
         ------
         DataUnusable
             No rows, a feature without a single value, or nothing but constant features.
         """
-        place = f" ({where})" if where else ""
         if not summary.tables:
-            raise DataUnusable(f"no training rows{place}; check the partition and the labels")
+            raise DataUnusable("no training rows; check the partition and the labels")
+        features = [Feature(name, kind, unit) for name, kind, unit in json.loads(str(summary.facts["features"]))]
         step, table = SCALERS[self.numbers](), summary.tables["numbers"]
         numbers = [feature.name for feature in features if feature.kind == "number"]
         empty = [name for name, seen in zip(numbers, step.seen(table), strict=True) if not seen]
         if empty:
-            raise DataUnusable(f"feature '{empty[0]}' has no value in the training rows{place}; leave it out (recipe key 'features')")
+            raise DataUnusable(f"feature '{empty[0]}' has no value in the training rows; leave it out (recipe key 'features')")
         counted = json.loads(str(summary.facts["levels"]))
         levels = {feature.name: self._ordered(counted[feature.name]) for feature in features if feature.kind == "category"}
         constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same)
         if len(constant) == len(numbers) and all(len(known) < 2 for known in levels.values()):
-            raise DataUnusable(f"every feature is constant in the training rows{place}: there is nothing to learn from")
+            raise DataUnusable("every feature is constant in the training rows: there is nothing to learn from")
         shift, scale = step.fitted(table)
         return Scaler(self, tuple(features), shift, scale, levels, constant)
 
@@ -141,7 +143,7 @@ class Scaler:
     levels
         Known levels of each category feature.
     constant
-        Names of number features that did not vary in training; they become 0 (and scream when they move).
+        Names of number features that did not vary in training; they become 0, and 1 when they double.
     """
 
     def __init__(
@@ -190,11 +192,14 @@ class Scaler:
         """
         if table.features != self.features:
             raise DetectorMisused(_difference(self.features, table.features))
-        with np.errstate(over="ignore"):
-            numbers = (self.scaling.spread(table.numbers) - self.shift) / self.scale
         scaled = np.empty((len(table), self.width), dtype=np.float32)
-        scaled[:, : len(self.shift)] = np.clip(np.where(np.isnan(numbers), self._middle, numbers), -LIMIT, LIMIT)
         start = len(self.shift)
+        block = max(1, CACHED // max(start, 1))
+        for first in range(0, len(table), block):
+            rows = slice(first, first + block)
+            with np.errstate(over="ignore"):
+                numbers = (self.scaling.spread(table.numbers[rows]) - self.shift) / self.scale
+            scaled[rows, :start] = np.clip(np.where(np.isnan(numbers), self._middle, numbers), -LIMIT, LIMIT)
         for known, column in zip(self.levels.values(), table.categories, strict=True):
             encoded = self._encoder.encode(column.places(known), len(known))
             scaled[:, start : start + encoded.shape[1]] = encoded

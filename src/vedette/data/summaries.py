@@ -113,7 +113,7 @@ class Extremes:
 class Sketch:
     """Quantiles of non-negative values from counts in logarithmic bins (DDSketch, Masson et al. 2019).
 
-    A quantile is off by at most `ACCURACY` of its value; merging adds counts, so it loses nothing.
+    A quantile is too large by at most twice `ACCURACY` of its value, never too small; merging adds counts, so it loses nothing.
 
     Parameters
     ----------
@@ -149,13 +149,16 @@ class Sketch:
         return cls(used, np.bincount(place, weights=np.concatenate([part.counts for part in parts]), minlength=len(used)))
 
     def quantile(self, share: float) -> float:
-        """Return the smallest value that at least `share` of the rows do not exceed, to within `ACCURACY`."""
+        """Return a value that at least `share` of the rows do not exceed: the upper edge of the bin in which the smallest such lies.
+
+        So no more than 1 - `share` of the rows lie above it, ties or not.
+        """
         total = self.counts.sum()
         if not total:
             return math.nan
         at = int(np.searchsorted(np.cumsum(self.counts), share * total, side="left"))
         place = int(self.bins[min(at, len(self.bins) - 1)])
-        return 0.0 if place == self.ZERO else float(2 * self._GROWTH**place / (self._GROWTH + 1))
+        return self.SMALLEST if place == self.ZERO else float(self._GROWTH**place)
 
     def table(self) -> Array:
         """Return the summary as [2, used bins] float64, to travel."""

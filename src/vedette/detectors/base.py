@@ -56,7 +56,7 @@ class Detector(Settings, ABC):
     causal_delay
         Rows it must wait for before it can score one.
     threshold_
-        After `fit`: rows that score at or above it are anomalies.
+        After `fit`: rows that score above it are anomalies.
     decision_scores_, labels_
         After `fit`: scores and predictions of the training rows.
     """
@@ -102,7 +102,7 @@ class Detector(Settings, ABC):
         if self.learning == "supervised" and table.label is None:
             raise DataUnusable("a supervised detector needs labels: fit(x, y)")
         train = table.normal() if self.learning == "one-class" else table
-        scaler = self.scaling.fitted(self.scaling.summary(train), train.features)
+        scaler = self.scaling.fitted(self.scaling.summary(train))
         self.restore(self.learn(train, dict(scaler.memory()), seed)).calibrated(train)
         self._training_scores = self.raw_scores(table)
         return self
@@ -143,8 +143,8 @@ class Detector(Settings, ABC):
         return self.raw_scores(Table(scaler.features, x))
 
     def predict(self, x: Array | Table) -> Array:
-        """Say which rows are anomalies: [rows] int, 1 where the score reaches `threshold_`."""
-        return (self.decision_function(x) >= self.threshold_).astype(np.int64)
+        """Say which rows are anomalies: [rows] int, 1 where the score is above `threshold_`."""
+        return (self.decision_function(x) > self.threshold_).astype(np.int64)
 
     @property
     def memory(self) -> Memory:
@@ -162,7 +162,7 @@ class Detector(Settings, ABC):
 
     @property
     def threshold_(self) -> float:
-        """From this score on a row is an anomaly."""
+        """A row that scores above it is an anomaly."""
         memory, whose = self.memory, "own." if self.threshold.fit == "local" else ""
         if f"{whose}scores.sketch" not in memory:
             raise DetectorMisused("this detector is not calibrated: it saw no normal row to set a threshold by")
@@ -179,7 +179,7 @@ class Detector(Settings, ABC):
     @property
     def labels_(self) -> Array:
         """Predictions for the rows `fit` was given."""
-        return (self.decision_scores_ >= self.threshold_).astype(np.int64)
+        return (self.decision_scores_ > self.threshold_).astype(np.int64)
 
     def restore(self, memory: Memory) -> Self:
         """Take over a state, such as a node's after a federation."""

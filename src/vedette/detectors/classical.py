@@ -48,7 +48,7 @@ class Pca(Detector):
     Parameters
     ----------
     share
-        Of the variance that the subspace keeps.
+        Of the variance that the subspace keeps; at least one dimension stays outside.
     """
 
     learning: ClassVar[Literal["one-class"]] = "one-class"
@@ -61,7 +61,9 @@ class Pca(Detector):
         except ImportError:
             raise MissingExtra("pca needs scikit-learn: pip install 'vedette[train]'") from None
         fitted: Any = PCA(n_components=self.share, svd_solver="full").fit(Scaler.from_memory(memory).transform(table).astype(np.float64))
-        return {**memory, "mean": fitted.mean_, "components": fitted.components_}
+        # A subspace of all dimensions would leave no distance to it.
+        kept = min(len(fitted.components_), fitted.n_features_in_ - 1)
+        return {**memory, "mean": fitted.mean_, "components": fitted.components_[:kept]}
 
     def score_rows(self, scaled: Array) -> Array:
         centred = scaled - np.asarray(self.memory["mean"])

@@ -61,7 +61,8 @@ class Mlp(NetworkDetector):
         return {self.role: [*layers, *dense("output", widths[-1], 1, None)]}
 
     def residuals(self, inputs: Array, outputs: Array) -> Array:
-        return 1 / (1 + np.exp(-outputs.astype(np.float64)))
+        # The logistic function, said so that no exponent overflows.
+        return np.asarray(0.5 * (1 + np.tanh(outputs.astype(np.float64) / 2)))
 
     def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
         return np.asarray(self.residuals(inputs, outputs)[:, 0])

@@ -116,6 +116,7 @@ class Experiment:
         result = Result(run={})
         seeds = [self.seed + i for i in range(self.recipe.seeds)]
         rows: list[dict[str, Any]] = []
+        about: dict[str, dict[str, Any]] = {}
         for protocol in self.protocols:
             recipe = self.recipe.under(protocol)
             for seed in seeds:
@@ -124,7 +125,9 @@ class Experiment:
                     setting = _shared_out(recipe, protocol, seed, parts)
                 first = protocol == self.protocols[0] and seed == seeds[0]
                 if first:
-                    result.holdings, about_data = _holdings(recipe, seed, parts), _about(recipe, setting, parts)
+                    result.holdings = _holdings(recipe, seed, parts)
+                if seed == seeds[0]:
+                    about[protocol] = _about(recipe, setting, parts)
                 rows += self._table(setting, result, first)
         result.run = {
             "schema": "vedette.run/1",
@@ -136,7 +139,7 @@ class Experiment:
             "seed": self.seed,
             "seeds": seeds,
             "runtime": "local",
-            "data": about_data,
+            "data": {**about[self.protocols[0]], "protocols": about},
             "rows": rows,
             "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
             "traffic_bytes": self._traffic,
@@ -169,7 +172,7 @@ class Experiment:
         label = f"{setting.protocol}, seed {setting.seed}, {name}"
         file = None if self.checkpoints is None else self.checkpoints / f"{setting.protocol}-{setting.seed}-{name}.safetensors"
         runtime = LocalRuntime(train, calibration, file, self.resume)
-        plan = plan_of(detector, strategy, train.features, setting.seed)
+        plan = plan_of(detector, strategy, setting.seed)
         outcome = runtime.run(plan, lambda entry, _: self._round_done(label, entry))
         if name != "centralised":
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
@@ -246,7 +249,7 @@ TRACES = 3
 
 def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Fleet | Table) -> list[Trace]:
     """Choose nodes to draw: the worst, the median and the best by share of rows judged rightly."""
-    right = {part.node: float(((part.score >= part.threshold) == (part.label != 0)).mean()) for part in scored}
+    right = {part.node: float(((part.score > part.threshold) == (part.label != 0)).mean()) for part in scored}
     order = sorted(right, key=lambda node: (right[node], node))
     chosen = dict.fromkeys(order[round(i * (len(order) - 1) / (TRACES - 1))] for i in range(TRACES))
     traces = []

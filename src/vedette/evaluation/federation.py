@@ -58,14 +58,19 @@ class Federation:
         Raises
         ------
         RecipeError
-            The rows have no labels.
+            There are no rows, they have no labels, or they are of a node that took no part.
         StorageError
             The file cannot be written.
         """
         split, fleet = ("train", self.fleet) if tests is None else ("test", tests)
+        strange = next((node for node in fleet if node not in self.detectors), None)
+        if strange is not None:
+            raise RecipeError(f"node '{strange}' has rows to report on but took no part in the federation")
         if any(fleet[node].label is None for node in fleet):
             raise RecipeError("a report needs labelled rows: pass tests= a fleet whose tables have labels")
         scored = score_fleet(self.detectors, fleet)
+        if not scored:
+            raise RecipeError("a report needs rows: the tables of all nodes are empty")
         anomalies, rows = sum(int(part.label.sum()) for part in scored), sum(len(part.label) for part in scored)
         about = {"method": "federated", "protocol": "strict", "split": split, "seed": self.seed}
         run = {
@@ -135,7 +140,9 @@ def federate(
     """
     if runtime not in RUNTIMES:
         raise RecipeError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")
+    if not isinstance(detector, NetworkDetector):
+        raise RecipeError(f"{type(detector).__name__} is no network: it cannot be trained in rounds")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
-    outcome = place.run(plan_of(detector, strategy, fleet.features, seed), on_round)
+    outcome = place.run(plan_of(detector, strategy, seed), on_round)
     return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from vedette.errors import CheckpointError
 from vedette.evaluation.experiment import Experiment, Result
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import write_report
 from vedette.files import write_atomic
+from vedette.version import __version__
 
 __all__ = ["RunFolder"]
 
@@ -42,6 +44,7 @@ class RunFolder:
             The folder cannot be written.
         """
         wanted = {"schema": "vedette.unfinished/1", "recipe": recipe.model_dump(mode="json"), "seed": seed, "protocols": list(protocols)}
+        wanted |= {"data": None if root is None else str(root.resolve()), "version": __version__}
         # A run that was refused before its first round has nothing to go on from.
         going_on = self._read(self._mark) if self.checkpoints.is_dir() and any(self.checkpoints.iterdir()) else None
         if going_on is not None and not resume:
@@ -70,7 +73,7 @@ class RunFolder:
         for method, detectors in result.detectors.items():
             distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
             for node, detector in distinct.values():
-                name = "fleet" if len(distinct) == 1 else node.replace("/", "_")
+                name = "fleet" if len(distinct) == 1 else _quoted(node)
                 detector.save(self.path / "detectors" / method / name)
         write_atomic(metrics, json.dumps(result.run, indent=1))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -89,3 +92,9 @@ class RunFolder:
         if not isinstance(found, dict):
             raise CheckpointError(f"{file} was not written by Vedette; choose another --out")
         return found
+
+
+def _quoted(node: str) -> str:
+    """Return a node's id as the name of a folder, different for different ids and never a way out of the folder above."""
+    name = quote(node, safe=" ")
+    return f"%2E{name[1:]}" if name.startswith(".") else name

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
+from vedette.errors import RecipeError
 from vedette.evaluation.recipe import Recipe
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
 from vedette.message import Array, Memory
@@ -105,10 +107,9 @@ class Bench:
         """All calibration rows at one node."""
         return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
 
-    @property
-    def alone(self) -> Local:
-        """Training without exchange that visits the rows as often as the strategy does."""
-        return Local(rounds=self.strategy.rounds, epochs=getattr(self.strategy, "epochs", 1.0))
+    def alone(self, batch: int | None = None) -> Local:
+        """Return training without exchange that visits the rows as often as the strategy does."""
+        return Local(rounds=self.strategy.rounds, epochs=getattr(self.strategy, "epochs", 1.0), batch=batch)
 
     def made(self, detectors: Mapping[str, Detector], outcome: Outcome | None = None) -> Made:
         """Return detectors as a method."""
@@ -126,15 +127,15 @@ METHODS: Registry[Method] = Registry("method")
 @METHODS.register("flag-all")
 def flag_all(bench: Bench) -> Made:
     """Call every row an anomaly."""
-    return Made(lambda tests: score_trivial(tests, np.ones, 0.5))
+    return Made(lambda tests: score_trivial(tests, lambda _, rows: np.ones(rows), 0.5))
 
 
 @METHODS.register("random")
 def random(bench: Bench) -> Made:
     """Call every other row an anomaly, by the toss of a coin."""
 
-    def scores_of(rows: int) -> Array:
-        return stream(bench.setting.seed, "random method", rows).random(rows)
+    def scores_of(node: str, rows: int) -> Array:
+        return stream(bench.setting.seed, "random method", node, rows).random(rows)
 
     return Made(lambda tests: score_trivial(tests, scores_of, 0.5))
 
@@ -148,21 +149,21 @@ def untrained(bench: Bench) -> Made:
 
 @METHODS.register("local")
 def local(bench: Bench) -> Made:
-    """Each node by itself: own scaling, own training, own threshold, nothing shared."""
+    """Each node by itself, with steps as in the federation: own scaling, own training, own threshold, nothing shared."""
     alone = bench.detector.model_copy(
         update={
             "scaling": bench.detector.scaling.model_copy(update={"fit": "local"}),
             "threshold": bench.detector.threshold.model_copy(update={"fit": "local"}),
         }
     )
-    outcome = bench.carried("local", alone, bench.alone)
+    outcome = bench.carried("local", alone, bench.alone(getattr(bench.strategy, "batch", None)))
     return bench.made(_restored(alone, outcome.memories), outcome)
 
 
 @METHODS.register("centralised")
 def centralised(bench: Bench) -> Made:
     """All rows of all nodes at one place: what privacy costs."""
-    outcome = bench.carried("centralised", bench.detector, bench.alone, pooled=True)
+    outcome = bench.carried("centralised", bench.detector, bench.alone(), pooled=True)
     return bench.everywhere(bench.detector.restored(outcome.memories[POOLED]), outcome)
 
 
@@ -193,7 +194,13 @@ def method_named(name: str) -> Method:
         return METHODS[name]
 
     def baseline(bench: Bench) -> Made:
-        detector = build(DETECTORS, {"name": name, "scaling": bench.detector.scaling, "threshold": bench.detector.threshold}, "method")
+        if DETECTORS[name].learning == "supervised" and bench.detector.learning != "supervised":
+            raise RecipeError(f"method '{name}' learns from labels, but this recipe trains on normal rows only")
+        settings: dict[str, Any] = {"name": name, "scaling": bench.detector.scaling}
+        if DETECTORS[name].learning == bench.detector.learning:
+            # A rule for one kind of score (a probability, say) means nothing for another: there the detector's own rule holds.
+            settings["threshold"] = bench.detector.threshold
+        detector = build(DETECTORS, settings, "method")
         fitted = detector.fit(bench.pooled[POOLED], seed=bench.setting.seed)
         return bench.everywhere(fitted.calibrated(bench.pooled_calibration[POOLED]))
 
@@ -202,11 +209,14 @@ def method_named(name: str) -> Method:
 
 def _restored(detector: NetworkDetector, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:
     """Return a detector for each node; nodes that hold the same get the same object, which is then scored once."""
-    found: dict[tuple[bytes, ...], Detector] = {}
+    found: dict[str, Detector] = {}
     restored = {}
     for node in sorted(memories):
-        key = tuple(_bytes(name, value) for name, value in sorted(memories[node].items()) if _counts(name, shared))
-        restored[node] = found.setdefault(key, detector.restored(memories[node]))
+        same = hashlib.sha256()
+        for name, value in sorted(memories[node].items()):
+            if _counts(name, shared):
+                same.update(_bytes(name, value))
+        restored[node] = found.setdefault(same.hexdigest(), detector.restored(memories[node]))
     return restored
 
 
@@ -220,8 +230,3 @@ def _bytes(name: str, value: Array | float | str) -> bytes:
 
 def _losses(outcome: Outcome | None) -> list[float]:
     return [] if outcome is None else [entry.loss for entry in outcome.history if entry.stage == "rounds" and entry.loss is not None]
-
-
-def known_methods() -> Iterable[str]:
-    """Return all names that a recipe may list under `methods`."""
-    return [*METHODS, *DETECTORS]

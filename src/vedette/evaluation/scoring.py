@@ -27,7 +27,7 @@ class Scored(NamedTuple):
     score
         [rows] float64.
     threshold
-        Rows at or above it are flagged.
+        Rows above it are flagged.
     label
         [rows], 1 = anomaly.
     """
@@ -62,12 +62,12 @@ def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list
     return scored
 
 
-def score_trivial(tests: Fleet | Table, scores_of: Callable[[int], Array], threshold: float) -> list[Scored]:
-    """Score test rows by their number alone: what flagging all, or at random, is worth."""
+def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], threshold: float) -> list[Scored]:
+    """Score test rows by node and number alone: what flagging all, or at random, is worth."""
     shared = isinstance(tests, Table)
     tables = {"*": tests} if isinstance(tests, Table) else {node: tests[node] for node in tests}
     order = sorted(tables) if not shared else ["*"]
-    return [Scored(node, scores_of(len(tables[node])), threshold, _labels(tables[node])) for node in order if len(tables[node])]
+    return [Scored(node, scores_of(node, len(tables[node])), threshold, _labels(tables[node])) for node in order if len(tables[node])]
 
 
 def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
     about
         ``method``, ``protocol``, ``split``, ``seed``; goes into each row.
     """
-    nodes = [(part, Confusion.of(part.label, part.score >= part.threshold), ranking(part.label, part.score)) for part in scored]
+    nodes = [(part, Confusion.of(part.label, part.score > part.threshold), ranking(part.label, part.score)) for part in scored]
     rows = [_row(part.node, counts, ranks, part.threshold, about) for part, counts, ranks in nodes]
     if len(scored) == 1 and scored[0].node == "*":
         return rows

@@ -64,10 +64,21 @@ OnRound: TypeAlias = Callable[[Round, Mapping[str, Memory]], None]
 
 
 class Outcome(NamedTuple):
-    """What came of a run: each node's memory, and what happened round by round."""
+    """What came of a run.
+
+    Attributes
+    ----------
+    memories
+        Each node's, at the end.
+    history
+        What happened round by round.
+    exchanged
+        By stage: what the exchange remembered last, such as who received whose weights.
+    """
 
     memories: Mapping[str, Memory]
     history: Sequence[Round]
+    exchanged: Mapping[str, Memory] = {}
 
 
 class Runtime(Protocol):
@@ -90,19 +101,17 @@ class Runtime(Protocol):
         """
 
 
-def plan_of(detector: NetworkDetector, strategy: Strategy, features: Sequence[Any], seed: int) -> dict[str, Any]:
+def plan_of(detector: NetworkDetector, strategy: Strategy, seed: int) -> dict[str, Any]:
     """Say a run as JSON.
 
     Parameters
     ----------
     detector, strategy
         Registered ones.
-    features
-        Features of the fleet's tables.
     seed
         Root of the seed tree.
     """
-    prepare = Prepare(scaling=detector.scaling, features=tuple(features))
+    prepare = Prepare(scaling=detector.scaling)
     calibrate = Calibrate(residuals=detector.calibrates_residuals, fit=detector.threshold.fit)
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
     return {

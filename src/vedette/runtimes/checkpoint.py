@@ -33,6 +33,8 @@ class State:
         The exchange's own state.
     groups
         Node -> group, from the last reply.
+    exchanged
+        By stage that is done: what the exchange remembered last.
     stage, round
         What comes next.
     history
@@ -43,6 +45,7 @@ class State:
     inbox: Mapping[str, Message] = field(default_factory=dict)
     ours: Memory = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
+    exchanged: dict[str, Memory] = field(default_factory=dict)
     stage: int = 0
     round: int = 0
     history: list[Round] = field(default_factory=list)
@@ -71,12 +74,16 @@ def save_state(path: Path, state: State, plan: str) -> None:
         flat |= {f"node/{number}/{key}": value for key, value in state.memories[node].items()}
     for number, receiver in enumerate(receivers):
         flat |= {f"inbox/{number}/{key}": value for key, value in _packed(state.inbox[receiver]).items()}
+    stages = sorted(state.exchanged)
+    for number, stage in enumerate(stages):
+        flat |= {f"exchanged/{number}/{key}": value for key, value in state.exchanged[stage].items()}
     flat |= {f"ours/{key}": value for key, value in state.ours.items()}
     about = {
         "schema": SCHEMA,
         "plan": plan,
         "nodes": nodes,
         "receivers": receivers,
+        "stages": stages,
         "groups": dict(state.groups),
         "stage": state.stage,
         "round": state.round,
@@ -96,8 +103,15 @@ def load_state(path: Path, plan: str) -> State:
     flat, about = read_memory(path)
     if about.get("schema") != SCHEMA:
         raise CheckpointError(f"{path} is no checkpoint this version can read; start anew with another --out")
-    if about["plan"] != plan:
+    if about.get("plan") != plan:
         raise CheckpointError(f"{path} belongs to a run with other settings; resume with the same recipe and options or take another --out")
+    try:
+        return _state(flat, about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); start anew with another --out") from None
+
+
+def _state(flat: Memory, about: Mapping[str, Any]) -> State:
     parts: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
         kind, _, rest = key.partition("/")
@@ -107,6 +121,7 @@ def load_state(path: Path, plan: str) -> State:
         memories={node: parts.get(f"node/{number}", {}) for number, node in enumerate(about["nodes"])},
         inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
         ours=parts.get("ours/", {}),
+        exchanged={stage: parts.get(f"exchanged/{number}", {}) for number, stage in enumerate(about["stages"])},
         groups=about["groups"],
         stage=about["stage"],
         round=about["round"],

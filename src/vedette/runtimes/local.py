@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vedette.data.fleet import Fleet
 from vedette.detectors.network import NetworkDetector
-from vedette.errors import DataUnusable, RecipeError
+from vedette.errors import CheckpointError, DataUnusable, RecipeError
 from vedette.message import Message, bytes_of
 from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
 from vedette.runtimes.checkpoint import State, load_state, save_state
@@ -48,13 +48,19 @@ class LocalRuntime:
         self.fleet, self.calibration = fleet, calibration or fleet
         self.checkpoint, self.resume = checkpoint, resume
         self.trainer: Trainer = trainer or LoopTrainer()
+        lacking = next((node for node in fleet if node not in self.calibration), None)
+        if lacking is not None:
+            raise DataUnusable(f"node '{lacking}' has training rows but no calibration rows")
 
     def run(self, plan: Plan, on_round: OnRound = lambda *_: None) -> Outcome:
         """Run prepare, rounds and calibrate; see `vedette.runtimes.base.Runtime`."""
         detector, stages = stages_of(plan)
+        self._can_calibrate(detector)
         mark = digest(plan)
         if self.checkpoint is not None and self.resume and self.checkpoint.exists():
             state = load_state(self.checkpoint, mark)
+            if set(state.memories) != set(self.fleet):
+                raise CheckpointError(f"{self.checkpoint} belongs to a run among other nodes; resume with the data and partition it had")
         else:
             state = State({node: {} for node in self.fleet})
         while state.stage < len(stages):
@@ -65,9 +71,20 @@ class LocalRuntime:
                 on_round(state.history[-1], state.memories)
             for phase in stage.strategy.closing:
                 self._phase(detector, stage, phase, state, int(plan["seed"]), closing=True)
+            state.exchanged[stage.name] = state.ours
             state.stage, state.round, state.inbox, state.ours, state.groups = state.stage + 1, 0, {}, {}, {}
             self._keep(state, mark)
-        return Outcome(state.memories, state.history)
+        return Outcome(state.memories, state.history, state.exchanged)
+
+    def _can_calibrate(self, detector: NetworkDetector) -> None:
+        """Notice before all the training, not after it, that there will be nothing to set a threshold by."""
+        if self.calibration is not self.fleet and detector.threshold.fit == "local":
+            lacking = next((node for node in self.fleet if not len(self.calibration[node].normal())), None)
+            if lacking is not None:
+                raise DataUnusable(
+                    f"node '{lacking}' has no normal calibration rows to set a threshold of its own by; "
+                    "hold more rows out (calibration) or set one threshold for all (threshold.fit = 'federated')"
+                )
 
     def _keep(self, state: State, mark: str) -> None:
         if self.checkpoint is not None:
@@ -89,10 +106,11 @@ class LocalRuntime:
         rng = stream(seed, "stage", stage.name, "round", state.round, "exchange", phase)
         turn = Turn(state.round, phase, self.fleet.nodes, {}, rng)
         view, sent, weighted, rows = Answers(strategy.channels, state.groups), 0, 0.0, 0.0
-        jobs = self._jobs(detector, stage, turn, state)
+        jobs = self._jobs(detector, stage, turn, state, seed)
         for node, done, memory in self.trainer.run(detector, jobs, strategy.channels, seed, state.round, phase):
+            own = turn._replace(node=node, rng=stream(seed, "stage", stage.name, "round", state.round, phase, "answer", node))
             try:
-                message, state.memories[node] = strategy.answer(turn, done, memory)
+                message, state.memories[node] = strategy.answer(own, done, memory)
             except DataUnusable as error:
                 raise DataUnusable(f"node '{node}': {error}") from None
             if not closing:
@@ -105,18 +123,24 @@ class LocalRuntime:
         if closing:
             return loss, 0, 0
         reply = strategy.exchange(turn, view, state.ours)
-        state.inbox, state.ours, state.groups = reply.messages, reply.memory, reply.groups
-        return loss, sent, sum(bytes_of(_inbox(state, node)) for node in self.fleet)
+        # What a reply leaves out stays as it was.
+        state.inbox = state.inbox if reply.messages is None else reply.messages
+        state.ours = state.ours if reply.memory is None else reply.memory
+        state.groups = state.groups if reply.groups is None else reply.groups
+        return loss, sent, 0 if reply.messages is None else sum(bytes_of(_inbox(state, node)) for node in self.fleet)
 
-    def _jobs(self, detector: NetworkDetector, stage: Stage, turn: Turn, state: State) -> Iterator[Job]:
+    def _jobs(self, detector: NetworkDetector, stage: Stage, turn: Turn, state: State, seed: int) -> Iterator[Job]:
         fleet = self.calibration if stage.name == "calibrate" else self.fleet
         for node in self.fleet:
-            memory = state.memories[node]
-            work = stage.strategy.work(turn, _inbox(state, node), memory)
+            memory, rows = state.memories[node], fleet[node]
+            if not len(rows) and stage.name != "calibrate":
+                raise DataUnusable(f"node '{node}' has no training rows; check the partition and the labels")
+            own = turn._replace(node=node, rng=stream(seed, "stage", stage.name, "round", state.round, turn.phase, "work", node))
+            work = stage.strategy.work(own, _inbox(state, node), memory)
             reason = self.trainer.refuses(detector, work)
             if reason:
                 raise RecipeError(reason)
-            yield Job(node, fleet[node], work, memory)
+            yield Job(node, rows, work, memory)
 
 
 def _inbox(state: State, node: str) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -64,13 +65,15 @@ class TrimmedMean(Aggregator):
     Parameters
     ----------
     share
-        Left out at each end.
+        Left out at each end: that many nodes, rounded down, but at least one of three or more.
     """
 
     share: float = Field(default=0.1, ge=0, lt=0.5)
 
     def __call__(self, matrix: Array, weights: Array) -> Array:
-        cut = int(self.share * len(matrix))
+        # At least one node at each end, where that leaves any; 0.29 of 100 is 29, though the product is 28.999…
+        cut = math.floor(self.share * len(matrix) + 1e-9)
+        cut = max(cut, 1) if self.share and len(matrix) > 2 else cut
         ordered = np.sort(matrix, axis=0)
         return np.asarray(ordered[cut : len(matrix) - cut].mean(axis=0))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -42,7 +42,9 @@ class Turn(NamedTuple):
     staleness
         Rounds by which a node's answer is late; empty when none is.
     rng
-        The exchange's own random stream in this turn.
+        A random stream of the node's own in `work` and in `answer`, and the exchange's own in `exchange`.
+    node
+        Whose turn it is; "" for the exchange.
     """
 
     round: int
@@ -50,6 +52,7 @@ class Turn(NamedTuple):
     receivers: tuple[str, ...]
     staleness: Mapping[str, int]
     rng: np.random.Generator
+    node: str = ""
 
 
 class View(Protocol):
@@ -64,7 +67,7 @@ class View(Protocol):
         """Views of the groups formed by the last reply."""
 
     def mean(self, channel: str, weight: str = "rows") -> Vector:
-        """Return the mean of a channel, weighted by a fact ("" for equal weights)."""
+        """Return the mean of a channel, weighted by one of the channel's weights."""
 
     def each(self, channel: str) -> tuple[Sequence[str], Array]:
         """Return nodes and [nodes, parameters] float32 of a channel that is gathered."""
@@ -87,14 +90,16 @@ class Reply(NamedTuple):
     messages
         By node; the key ``"*"`` stands for every node without one of its own.
     memory
-        The exchange's own state for the next turn.
+        The exchange's own state for the next turn; the last one stays in the result.
     groups
         Node -> group, for the next turn's `View.groups`.
+
+    What is None stays as it was: a phase that only forms groups does not take the model away.
     """
 
-    messages: Mapping[str, Message] = {}
-    memory: Memory = {}
-    groups: Mapping[str, str] = {}
+    messages: Mapping[str, Message] | None = None
+    memory: Memory | None = None
+    groups: Mapping[str, str] | None = None
 
 
 class Strategy(Settings, ABC):
@@ -109,10 +114,17 @@ class Strategy(Settings, ABC):
         How many.
     """
 
-    phases: ClassVar[tuple[str, ...]] = ("train",)
-    closing: ClassVar[tuple[str, ...]] = ()
-
     rounds: int = Field(default=10, ge=0)
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """What each round passes through."""
+        return ("train",)
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        """What comes once, after the last round."""
+        return ()
 
     @property
     def channels(self) -> tuple[Channel, ...]:

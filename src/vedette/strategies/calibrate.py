@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from vedette.data.summaries import Moments, Sketch
 from vedette.errors import DataUnusable
@@ -26,12 +26,17 @@ class Calibrate(Strategy):
         ``"federated"`` merges all nodes' summaries; ``"local"`` leaves each node its own.
     """
 
-    phases: ClassVar[tuple[str, ...]] = ("residuals", "scores")
-    closing: ClassVar[tuple[str, ...]] = ("adopt",)
-
     rounds: int = 1
     residuals: bool = False
     fit: Literal["federated", "local"] = "federated"
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return ("residuals", "scores")
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        return ("adopt",)
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         if turn.phase == "adopt":

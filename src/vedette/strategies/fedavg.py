@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,12 +30,14 @@ class FedAvg(Strategy):
         Of the server (beta); 0 is plain averaging. It starts with the second round, when the server first knows where the nodes set out.
     """
 
-    closing: ClassVar[tuple[str, ...]] = ("adopt",)
-
     epochs: float = Field(default=1.0, gt=0)
     batch: int | None = Field(default=None, ge=1)
     aggregator: AnyAggregator = Field(default_factory=Mean)
     momentum: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        return ("adopt",)
 
     @property
     def channels(self) -> tuple[Channel, ...]:

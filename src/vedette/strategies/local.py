@@ -18,15 +18,18 @@ class Local(Strategy):
     ----------
     epochs
         Passes over a node's rows in each round.
+    batch
+        Rows a step; the detector's own number if absent.
     """
 
     epochs: float = Field(default=1.0, gt=0)
+    batch: int | None = Field(default=None, ge=1)
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
-        return Work(tasks=(Task(epochs=self.epochs, keep_optimiser=True),))
+        return Work(tasks=(Task(epochs=self.epochs, batch=self.batch, keep_optimiser=True),))
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         return Message(), mine
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
-        return Reply(memory=ours)
+        return Reply()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from vedette.data.scaling import Scaling
-from vedette.data.table import Feature
 from vedette.message import Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.training.task import Done, Work
 
 __all__ = ["Prepare"]
+
+FACTS = ("features", "levels")
+"""What `Scaling.summary` tells beside its table of numbers."""
 
 
 class Prepare(Strategy):
@@ -20,16 +20,18 @@ class Prepare(Strategy):
     ----------
     scaling
         What to fit, and whether together.
-    features
-        Name, kind and unit of each feature.
     """
-
-    phases: ClassVar[tuple[str, ...]] = ("scale",)
-    closing: ClassVar[tuple[str, ...]] = ("adopt",)
 
     rounds: int = 1
     scaling: Scaling = Scaling()
-    features: tuple[Feature, ...] = ()
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return ("scale",)
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        return ("adopt",)
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         if turn.phase == "adopt":
@@ -41,18 +43,21 @@ class Prepare(Strategy):
             return Message(), mine
         summary = Message(
             tables={key.removeprefix("scaling."): table for key, table in done.answers.tables.items()},
-            facts={"levels": done.answers.facts["scaling.levels"]},
+            facts={name: done.answers.facts[f"scaling.{name}"] for name in FACTS},
         )
         if self.scaling.fit == "federated":
             return summary, mine
-        return Message(), {**mine, **self.scaling.fitted(summary, self.features).memory()}
+        return Message(), {**mine, **self.scaling.fitted(summary).memory()}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
         if self.scaling.fit == "local":
             return Reply()
-        numbers, levels = view.tables("numbers"), view.facts("levels")
-        summaries = {node: Message(tables={"numbers": numbers[node]}, facts={"levels": levels[node]}) for node in numbers}
-        scaler = self.scaling.fitted(self.scaling.merged(summaries), self.features).memory()
+        numbers = view.tables("numbers")
+        summaries = {
+            node: Message(tables={"numbers": table}, facts={name: view.facts(name)[node] for name in FACTS})
+            for node, table in numbers.items()
+        }
+        scaler = self.scaling.fitted(self.scaling.merged(summaries)).memory()
         return Reply(
             {
                 "*": Message(

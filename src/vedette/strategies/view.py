@@ -44,19 +44,15 @@ class Answers:
         Raises
         ------
         DetectorMisused
-            Its layout differs from what the others sent.
+            Its layout differs from what the others sent, its parameters are not finite, or its weight is no positive number.
         """
         self._nodes.append(node)
         for name, vector in message.vectors.items():
-            if self._layouts.setdefault(name, vector.layout) != vector.layout:
-                raise DetectorMisused(
-                    f"node '{node}' sends parameters of another layout on channel '{name}' than the others; "
-                    "with scaling.fit = 'local' one-hot categories differ from node to node: use 'federated'"
-                )
+            self._checked(node, name, vector)
             if self._channels[name].combine == "gather":
                 self._gathered.setdefault(name, []).append((node, vector.values))
             else:
-                self._sum(name, vector, message)
+                self._sum(node, name, vector, message)
         for fact, value in message.facts.items():
             self._facts.setdefault(fact, {})[node] = value
         for table, values in message.tables.items():
@@ -64,12 +60,26 @@ class Answers:
         if node in self._member_of:
             self._groups[self._member_of[node]].add(node, message)
 
-    def _sum(self, name: str, vector: Vector, message: Message) -> None:
-        for weight in ("", *self._channels[name].weights):
-            share = 1.0 if not weight else float(message.facts.get(weight, 0.0))
+    def _checked(self, node: str, name: str, vector: Vector) -> None:
+        """Refuse what would spoil the answers of all others."""
+        if name not in self._channels:
+            raise DetectorMisused(f"node '{node}' sends on channel '{name}', which the strategy does not have")
+        if self._layouts.setdefault(name, vector.layout) != vector.layout:
+            raise DetectorMisused(
+                f"node '{node}' sends parameters of another layout on channel '{name}' than the others; "
+                "with scaling.fit = 'local' one-hot categories differ from node to node: use 'federated'"
+            )
+        if not np.isfinite(vector.values).all():
+            raise DetectorMisused(f"node '{node}' sends parameters that are not finite on channel '{name}'")
+
+    def _sum(self, node: str, name: str, vector: Vector, message: Message) -> None:
+        values = vector.values.astype(np.float64)
+        for weight in self._channels[name].weights:
+            share = 1.0 if not weight else message.facts.get(weight)
+            if not isinstance(share, float | int) or not 0 < share < np.inf:
+                raise DetectorMisused(f"node '{node}' sends no positive number '{weight}' to weight channel '{name}' by (got {share!r})")
             at = (name, weight)
-            total = self._sums.setdefault(at, np.zeros(len(vector.values)))
-            total += share * vector.values.astype(np.float64)
+            self._sums[at] = self._sums[at] + share * values if at in self._sums else share * values
             self._weights[at] = self._weights.get(at, 0.0) + share
 
     @property
@@ -83,9 +93,9 @@ class Answers:
         return self._groups
 
     def mean(self, channel: str, weight: str = "rows") -> Vector:
-        """Return the mean of a channel, weighted by a fact ("" for equal weights)."""
+        """Return the mean of a channel, weighted by one of the channel's weights."""
         if not self._weights.get((channel, weight)):
-            raise DetectorMisused(f"no answer carries channel '{channel}' with a positive weight '{weight}'")
+            raise DetectorMisused(f"no answer carries channel '{channel}', or the channel does not declare the weight '{weight}'")
         mean = self._sums[channel, weight] / self._weights[channel, weight]
         return Vector(mean.astype(np.float32), self._layouts[channel])
 

@@ -73,6 +73,8 @@ class Network:
             self.module.add_module(str(layer["name"]), kinds[layer["kind"]](layer))
         self.layers = layers
         self.layout: Layout = layout_of(layers)
+        held = sum(tensor.numel() for name, tensor in self.module.state_dict().items() if not name.endswith("num_batches_tracked"))
+        assert held == self.layout.size, "a kind of layer holds parameters that its layout does not know"
 
     def load(self, vector: Vector, part: str = "*", holds: Holds = "all") -> None:
         """Set (a part of) the parameters.

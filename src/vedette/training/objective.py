@@ -31,7 +31,7 @@ def objective(detector: Learnable, network: Network, task: Task) -> Any:
             value = functional.binary_cross_entropy_with_logits(outputs[:, 0], labels)
         else:
             value = distance(outputs, inputs)
-        return value, value + sum(term(inputs, outputs) for term in terms)
+        return value, sum((term(inputs, outputs) for term in terms), start=value)
 
     return loss
 

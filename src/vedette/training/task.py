@@ -38,7 +38,7 @@ class Task(NamedTuple):
     Attributes
     ----------
     role
-        Which network of the detector.
+        Which network of the detector; "" is the one that scores.
     start
         Channel -> vector received, or the role of an earlier task whose part is taken over. Absent: the node's own weights.
     trains
@@ -58,7 +58,7 @@ class Task(NamedTuple):
         Whether the optimiser's state goes on from this role's last task.
     """
 
-    role: str = "model"
+    role: str = ""
     start: Mapping[str, Vector | str] = {}
     trains: str = "*"
     epochs: float = 1.0
@@ -98,7 +98,8 @@ class Done(NamedTuple):
     vectors
         The part of each of the strategy's channels, as it stands now.
     answers
-        Tables and facts of the queries, as ``"query.name"``; and the facts ``rows``, ``loss`` and ``steps`` of the training.
+        Tables and facts of the queries, as ``"query.name"``; and the facts ``rows``, ``steps`` and
+        ``loss`` of the last training, and ``loss.ROLE`` of each network.
     """
 
     vectors: Mapping[str, Vector]
@@ -141,6 +142,10 @@ class Learnable(Protocol):
     @property
     def learning(self) -> str:
         """``"one-class"`` networks reproduce their input, ``"supervised"`` ones tell the label."""
+
+    @property
+    def role(self) -> str:
+        """The network that scores."""
 
     @property
     def loss(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vedette.errors import DataUnusable, TrainingDiverged
+from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import seed_of, stream
 from vedette.training.layout import initial
@@ -44,15 +44,17 @@ class LoopTrainer:
                 bench = _Bench(detector, job, channels, seed, round, phase)
                 # Only dropout draws from it; torch.manual_seed would also look for every kind of accelerator, each time.
                 torch.default_generator.manual_seed(seed_of(*bench.path, "torch") % 2**63)
-                yield job.node, *bench.done()
+                try:
+                    done, memory = bench.done()
+                except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
+                    raise type(error)(f"node '{job.node}', round {round + 1}: {error}") from None
+                yield job.node, done, memory
 
 
 class _Bench:
     """One node's work in one phase."""
 
     def __init__(self, detector: Learnable, job: Job, channels: Sequence[Channel], seed: int, round: int, phase: str) -> None:
-        if not len(job.rows):
-            raise DataUnusable(f"node '{job.node}' has no training rows; check the partition and the labels")
         self.detector, self.job, self.channels, self.seed, self.round = detector, job, channels, seed, round
         self.path = (seed, "round", round, phase, "node", job.node)
         self.memory: dict[str, Any] = {**job.memory, **job.work.keep}
@@ -79,6 +81,7 @@ class _Bench:
         return Done(vectors, Message(tables=answered, facts=self.facts)), self.memory
 
     def network(self, role: str) -> Network:
+        role = role or self.detector.role
         if role not in self.networks:
             width = self.detector.scaled(self.job.rows.take(slice(0, 0)), self.memory).shape[1]
             layers = self.detector.networks(width)[role]
@@ -92,7 +95,7 @@ class _Bench:
 
     def answer(self, name: str, query: Query) -> None:
         rng = stream(*self.path, "query", name)
-        asked = Asked(self.job.rows, self.memory, self.detector, lambda rows: self.network("model").forward(rows))
+        asked = Asked(self.job.rows, self.memory, self.detector, lambda rows: self.network("").forward(rows))
         said = QUERIES[query.name](asked, query.settings, rng)
         self.tables |= {f"{name}.{key}" if key else name: table for key, table in said.tables.items()}
         self.facts |= {f"{name}.{key}": fact for key, fact in said.facts.items()}
@@ -107,13 +110,18 @@ class _Bench:
         extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
         rows = TrainingRows(self.detector, self.job.rows, self.memory, extra)
         if (task.steps if task.steps is not None else task.epochs) > 0:
+            if not len(rows):
+                raise DataUnusable("no training rows; check the partition and the labels")
             self.descend(network, task, rows, stream(*self.path, "task", place))
 
     def descend(self, network: Network, task: Task, rows: TrainingRows, rng: np.random.Generator) -> None:
         module, settings = network.module, self.detector.optimiser
         moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
+        if not moving:
+            raise DetectorMisused(f"no layer of the network '{task.role or self.detector.role}' is called '{task.trains}'")
         optimiser = _optimiser(settings, list(moving.values()))
-        state = f"optimiser.{task.role}."
+        role = task.role or self.detector.role
+        state = f"optimiser.{role}."
         if task.keep_optimiser:
             _recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
         loss_of = objective(self.detector, network, task)
@@ -121,7 +129,9 @@ class _Bench:
         steps = task.steps if task.steps is not None else max(1, math.ceil(task.epochs * len(rows) / batch))
         # A batch of one row has no variance to normalise by; it is left out.
         normalises = any(layer["kind"] == "batch-norm" for layer in network.layers)
-        module.train()
+        for name, layer in module.named_children():
+            # Layers that do not move keep their batch-norm statistics too.
+            layer.train(fnmatchcase(name, task.trains))
         total, seen = 0.0, 0
         for number, (inputs, labels) in enumerate(rows.batches(batch, steps, rng)):
             if normalises and len(inputs) == 1:
@@ -134,11 +144,10 @@ class _Bench:
             if steps - number <= math.ceil(len(rows) / batch):
                 total, seen = total + float(fit.detach()) * len(inputs), seen + len(inputs)
         if not math.isfinite(total) or not all(bool(p.isfinite().all()) for p in moving.values()):
-            raise TrainingDiverged(
-                f"the loss of node '{self.job.node}' is no longer a number in round {self.round + 1}; "
-                "lower the learning rate (detector.optimiser.rate) or scale the data"
-            )
-        self.facts |= {"loss": total / max(seen, 1), "steps": float(steps)}
+            raise TrainingDiverged("the loss is no longer a number; lower the learning rate (detector.optimiser.rate) or scale the data")
+        self.facts |= {"steps": float(steps)}
+        if seen:
+            self.facts |= {"loss": total / seen, f"loss.{role}": total / seen}
         if task.keep_optimiser:
             self.memory |= {state + key: value for key, value in _remembered(optimiser, moving).items()}
 

@@ -8,10 +8,19 @@ __all__ = ["LOADERS"]
 LOADERS: Registry[type[Loader]] = Registry(
     "data set",
     {
+        "bot-iot": "vedette.data.datasets.bot_iot:BotIot",
+        "iot-ddos": "vedette.data.datasets.iot_ddos:IotDdos",
         "kdd99": "vedette.data.datasets.kdd99:Kdd99",
+        "kitsune": "vedette.data.datasets.kitsune:Kitsune",
+        "n-baiot": "vedette.data.datasets.nbaiot:NBaiot",
         "nsl-kdd": "vedette.data.datasets.nsl_kdd:NslKdd",
         "pumps": "vedette.data.simulate:Pumps",
         "skab": "vedette.data.datasets.skab:Skab",
+        "smd": "vedette.data.datasets.smd:Smd",
+        "swat": "vedette.data.datasets.swat:Swat",
         "table": "vedette.data.datasets.table:TableFiles",
+        "unsw-nb15": "vedette.data.datasets.unsw_nb15:UnswNb15",
+        "wustl-iiot-2021": "vedette.data.datasets.wustl:WustlIiot2021",
+        "wustl-scada-2018": "vedette.data.datasets.wustl:WustlScada2018",
     },
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import AfterValidator
 
 from vedette.data.datasets.columns import coded, seconds
-from vedette.data.datasets.lines import Block, Lines, header, shown
+from vedette.data.datasets.lines import Block, Header, Lines, header, shown
 from vedette.data.table import Coded
 from vedette.errors import DataBroken
 from vedette.message import Array
@@ -20,7 +21,7 @@ from vedette.registry import suggestion
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Column", "Content", "read"]
+__all__ = ["Column", "Content", "distinct", "read", "read_files"]
 
 TOKEN = r"[A-Za-z0-9_.\-]{1,64}"
 
@@ -34,13 +35,13 @@ class Column:
     name
         Its name.
     kind
-        A finite number, 0 or 1, text, or a date and time.
+        A finite number, 0 or 1, text, a date and time, or something that is not looked at.
     pattern
         What a whole text must match (text columns only).
     """
 
     name: str
-    kind: Literal["number", "flag", "text", "time"] = "number"
+    kind: Literal["number", "flag", "text", "time", "skip"] = "number"
     pattern: str = TOKEN
 
 
@@ -65,7 +66,7 @@ class Content(NamedTuple):
     times: Mapping[str, Array]
 
 
-def read(path: Path, columns: Sequence[Column], separator: str = ",", with_header: bool = False) -> Content:
+def read(path: Path, columns: Sequence[Column], separator: str = ",", with_header: bool | Header = False) -> Content:
     """Read an official file.
 
     Parameters
@@ -77,30 +78,91 @@ def read(path: Path, columns: Sequence[Column], separator: str = ",", with_heade
     separator
         One ASCII character.
     with_header
-        Whether the first line must name the columns.
+        Whether the first line must name the columns; or the header that `find_header` found, whose columns may stand in another
+        order and letter case and which knows its separator.
 
     Raises
     ------
     DataBroken
         The file is no such table: file, line, column and text.
     """
-    names = [column.name for column in columns]
-    if with_header:
-        _check_header(path, header(path, separator), names, separator)
-    numbers: list[Array] = []
-    parts: dict[str, list[Any]] = {column.name: [] for column in columns if column.kind != "number"}
-    for block in Lines(path, separator, names, with_header).blocks():
-        frame = block.frame([column.kind in ("text", "time") for column in columns])
-        frame.columns = names
-        numbers.append(_numbers(block, frame.select([column.name for column in columns if column.kind == "number"])))
-        for column in columns:
-            if column.kind != "number":
-                parts[column.name].append(_READERS[column.kind](block, frame[column.name], column))
+    return read_files([path], columns, separator, with_header)[0]
+
+
+def read_files(
+    paths: Sequence[Path], columns: Sequence[Column], separator: str = ",", with_header: bool | Header = False
+) -> tuple[Content, list[int]]:
+    """Read official files of the same columns as one, below each other, and count the rows of each.
+
+    The numbers never stand in memory twice, as they would if each file became a table first.
+
+    Parameters
+    ----------
+    paths
+        The files, in order; at least one.
+    columns, separator, with_header
+        As for `read`; a header found is that of all files.
+
+    Raises
+    ------
+    DataBroken
+        A file is no such table: file, line, column and text.
+    """
+    wanted = [column.name for column in columns if column.kind == "number"]
+    numbers = np.empty((0, len(wanted)), dtype=np.float32)
+    rows: list[int] = []
+    parts: dict[str, list[Any]] = {column.name: [] for column in columns if column.kind not in ("number", "skip")}
+    for path in paths:
+        found, lines = _lines(path, columns, separator, with_header)
+        rows.append(0)
+        for block in lines.blocks():
+            frame = block.frame([None if column.kind == "skip" else column.kind in ("text", "time") for column in found])
+            frame.columns = [column.name for column in found if column.kind != "skip"]
+            rows[-1] += frame.height
+            # Grown in place, which moves no memory: parts to be stacked at the end would need twice as much.
+            numbers.resize((sum(rows), len(wanted)), refcheck=False)
+            numbers[-frame.height :] = _numbers(block, frame, wanted)
+            for column in found:
+                if column.name in parts:
+                    parts[column.name].append(_READERS[column.kind](block, frame[column.name], column))
 
     def joined(kind: str, join: Callable[[list[Any]], Any]) -> dict[str, Any]:
         return {column.name: join(parts[column.name]) for column in columns if column.kind == kind}
 
-    return Content(_stacked(numbers), joined("flag", np.concatenate), joined("text", Coded.concat), joined("time", np.concatenate))
+    return Content(numbers, joined("flag", np.concatenate), joined("text", Coded.concat), joined("time", np.concatenate)), rows
+
+
+def distinct(noun: str, known: Sequence[str]) -> AfterValidator:
+    """Return what makes a settings field hold names out of some official ones, each at most once.
+
+    Parameters
+    ----------
+    noun
+        What they name, for messages.
+    known
+        The official names.
+    """
+
+    def check(names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in known:
+                raise ValueError(f"no {noun} is called {shown(name)}; {suggestion(name[:80], known)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"each {noun} may be named once")
+        return names
+
+    return AfterValidator(check)
+
+
+def _lines(path: Path, columns: Sequence[Column], separator: str, with_header: bool | Header) -> tuple[Sequence[Column], Lines]:
+    """Return the columns in the order in which the file has them, and its lines."""
+    above = 0
+    if isinstance(with_header, Header):
+        above, separator = with_header.line - 1, with_header.separator
+        columns = _as_found(path, columns, with_header)
+    elif with_header:
+        _check_header(path, header(path, separator), [column.name for column in columns], separator)
+    return columns, Lines(path, separator, [column.name for column in columns], bool(with_header), above=above)
 
 
 def _check_header(path: Path, found: Sequence[str], names: Sequence[str], separator: str) -> None:
@@ -112,12 +174,29 @@ def _check_header(path: Path, found: Sequence[str], names: Sequence[str], separa
     raise DataBroken(f"{path}:1: column {shown(wrong)} where '{name}' belongs; {suggestion(wrong[:80], names)}")
 
 
-def _numbers(block: Block, frame: pl.DataFrame) -> Array:
-    values = frame.to_numpy()
+def _as_found(path: Path, columns: Sequence[Column], found: Header) -> list[Column]:
+    """Return the columns in the order in which a header names them."""
+    where = f"{path}:{found.line}"
+    if len(found.names) != len(columns):
+        raise DataBroken(f"{where}: a header of {len(found.names)} columns where {len(columns)} belong (separated by {found.separator!r})")
+    known = {column.name.lower(): column for column in columns}
+    names = [name.lower() for name in found.names]
+    for name, wrong in zip(names, found.names, strict=True):
+        if name not in known:
+            raise DataBroken(f"{where}: an unknown column {shown(wrong)}; {suggestion(wrong[:80], [column.name for column in columns])}")
+        if names.count(name) > 1:
+            raise DataBroken(f"{where}: two columns are called {shown(wrong)}")
+    return [known[name] for name in names]
+
+
+def _numbers(block: Block, frame: pl.DataFrame, names: Sequence[str]) -> Array:
+    if not names:
+        return np.empty((frame.height, 0), dtype=np.float32)
+    values = frame.select(names).to_numpy()
     wrong = ~np.isfinite(values)
     if wrong.any():
-        row, at = divmod(int(wrong.argmax()), frame.width)
-        raise block.blame(row, frame.columns[at], "is no finite number")
+        row, at = divmod(int(wrong.argmax()), len(names))
+        raise block.blame(row, names[at], "is no finite number")
     return values
 
 
@@ -148,14 +227,3 @@ def _times(block: Block, values: pl.Series, column: Column) -> Array:
 
 
 _READERS: Mapping[str, Callable[[Block, pl.Series, Column], Any]] = {"flag": _flags, "text": _tokens, "time": _times}
-
-
-def _stacked(parts: list[Array]) -> Array:
-    """Put the parts below each other, letting go of each as it is copied: full KDD'99 never stands in memory twice."""
-    out = np.empty((sum(len(part) for part in parts), parts[0].shape[1]), dtype=np.float32)
-    row = 0
-    while parts:
-        part = parts.pop(0)
-        out[row : row + len(part)] = part
-        row += len(part)
-    return out

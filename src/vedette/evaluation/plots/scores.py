@@ -100,7 +100,7 @@ def _dense(time: Array) -> bool:
 
 def _panel(axes: Axes, trace: Trace, clock: Array, colour: str) -> None:
     score = np.asarray(trace.score, dtype=np.float64)
-    alert = score >= trace.threshold  # as `Detector.predict` does
+    alert = score > trace.threshold  # as `Detector.predict` does
     truth = None if trace.label is None else np.asarray(trace.label) > 0
     finite = np.isfinite(score)
     drawn = np.where(finite | np.isnan(score), score, score[finite].max() if finite.any() else np.nan)

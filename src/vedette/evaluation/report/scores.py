@@ -57,7 +57,7 @@ def kinds_of(traces: Sequence[Trace]) -> list[dict[str, Any]]:
         found: dict[str, Counter[str]] = {}
         mine = [trace for trace in traces if trace.protocol == protocol and trace.kind]
         for trace in mine:
-            alert = np.asarray(trace.score) >= trace.threshold
+            alert = np.asarray(trace.score) > trace.threshold
             held.setdefault(trace.method, Counter()).update(trace.kind)
             found.setdefault(trace.method, Counter()).update(compress(trace.kind, alert.tolist()))
         methods = ordered(held)

@@ -1,0 +1,527 @@
+"""Experiments on three small nodes: what labels may move, who is scored on what, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import vedette
+from conftest import correlated
+from vedette.data.dataset import Dataset, Loader
+from vedette.data.datasets import LOADERS
+from vedette.data.fleet import Fleet
+from vedette.data.summaries import Sketch
+from vedette.data.table import Coded, Table, concat
+from vedette.detectors.autoencoder import Autoencoder
+from vedette.detectors.base import DETECTORS, Detector
+from vedette.errors import CheckpointError, DataUnusable, RecipeError, UnknownName
+from vedette.evaluation import experiment
+from vedette.evaluation.experiment import Experiment, Result
+from vedette.evaluation.methods import METHODS, method_named
+from vedette.evaluation.recipe import Recipe
+from vedette.evaluation.scoring import Scored
+from vedette.runtimes.base import Round
+
+NODES = ("left", "middle", "right")
+CLOSE = 2.01 * Sketch.ACCURACY
+
+
+def made(seed: int, rows: int, anomalies: float) -> Table:
+    """Rows of three nodes of different size, each with its own part of the plane; the time is the row's number."""
+    tables = [correlated(rows * (i + 2) // 3, 4, seed=10 * seed + i, anomalies=anomalies, nodes_shift=0.5 * i) for i in range(3)]
+    table = concat([replace(each, group=Coded.of([name] * len(each))) for name, each in zip(NODES, tables, strict=True)])
+    assert table.label is not None
+    kind = Coded.of(np.where(table.label == 1, "leak", "normal").tolist())
+    return replace(table, kind=kind, time=np.arange(len(table), dtype=np.float64))
+
+
+CLEAN = Dataset("made-up", {"train": made(1, 150, 0.05), "test": made(2, 90, 0.2)}, ordered=True)
+HELD: dict[str, Dataset] = {"clean": CLEAN}
+
+
+class MadeUp(Loader):
+    """What stands in `HELD` under a name."""
+
+    title: ClassVar[str] = "made up"
+    licence: ClassVar[str] = "none"
+    source: ClassVar[str] = "this test"
+    how: ClassVar[str] = "nothing to get"
+
+    which: str = "clean"
+
+    def load(self, root: Path | None, seed: int = 0) -> Dataset:
+        return HELD[self.which]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> Iterator[None]:
+    LOADERS.register("made-up")(MadeUp)
+    yield
+    LOADERS._entries.pop("made-up")
+
+
+SETTINGS = {
+    "name": "autoencoder",
+    "hidden": [3],
+    "residual": "variance",
+    "optimiser": {"rate": 0.01, "batch": 32},
+    "scaling": {"numbers": "standard"},
+    "threshold": {"name": "quantile", "q": 0.95},
+}
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "name": "small",
+        "title": "Small",
+        "data": "made-up",
+        "detector": SETTINGS,
+        "strategy": {"name": "fedavg", "rounds": 2},
+        "protocols": {"strict": {"split": "time", "validation": 0.2, "calibration": 0.2}},
+        "methods": list(METHODS),
+        "seeds": 1,
+    }
+    return Recipe.model_validate({**values, **changes})
+
+
+def run(chosen: Recipe, **settings: Any) -> Result:
+    return Experiment(chosen, **settings).run()
+
+
+def pooled(result: Result, method: str = "federated", protocol: str = "strict", split: str = "test") -> Mapping[str, Any]:
+    wanted = {"method": method, "protocol": protocol, "split": split, "node": "*"}
+    (row,) = (row for row in result.run["rows"] if wanted.items() <= row.items())
+    return row
+
+
+def by_node(result: Result, method: str) -> dict[str, Mapping[str, Any]]:
+    return {row["node"]: row for row in result.run["rows"] if (row["method"], row["split"]) == (method, "test") and row["node"] != "*"}
+
+
+def share_of(table: Table, node: str) -> Table:
+    return table.take(np.flatnonzero(np.array(table.column("group").texts()) == node))
+
+
+def held_out(table: Table, share: float) -> np.ndarray:
+    """The last rows of each node, as the split by time holds them out: [rows] bool."""
+    out = np.zeros(len(table), dtype=bool)
+    for node in NODES:
+        rows = np.flatnonzero(np.array(table.column("group").texts()) == node)
+        out[rows[len(rows) - round(share * len(rows)) :]] = True
+    return out
+
+
+def poisoned(table: Table, rows: np.ndarray) -> Table:
+    """The table with the labels of some rows turned round."""
+    assert table.label is not None
+    return replace(table, label=np.where(rows, 1 - table.label, table.label).astype(np.int8), kind=None)
+
+
+# Rule 4: nothing reads a test label before the report.
+
+
+EVERYTHING = sorted({*METHODS, *DETECTORS} - {"mlp"})  # it learns from labels, and these recipes train on normal rows
+
+
+@pytest.mark.parametrize("test", ["own", "shared"])
+def test_poisoned_labels_move_figures_and_nothing_else(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, tested = CLEAN.tables["train"], CLEAN.tables["test"]
+    wrong = Dataset("made-up", {"train": poisoned(train, held_out(train, 0.2)), "test": poisoned(tested, np.ones(len(tested), dtype=bool))})
+    monkeypatch.setitem(HELD, "poisoned", wrong)
+    listed = [name for name in EVERYTHING if name != "mlp"]  # a classifier has nothing to learn from normal rows
+    clean, bad = (run(recipe(test=test, methods=listed, data={"name": "made-up", "which": which})) for which in ("clean", "poisoned"))
+    key = ("method", "split", "node")
+    assert [[row[part] for part in (*key, "threshold", "rows")] for row in clean.run["rows"]] == [
+        [row[part] for part in (*key, "threshold", "rows")] for row in bad.run["rows"]
+    ]
+    assert {row["split"] for row in clean.run["rows"]} == {"validation", "test"}
+    assert set(clean.detectors) == set(bad.detectors) == set(listed) - {"flag-all", "random"}
+    for method, detectors in clean.detectors.items():
+        for node in NODES:
+            scores = detectors[node].decision_function(tested)
+            assert np.array_equal(scores, bad.detectors[method][node].decision_function(tested)), method
+    # A false alarm is now a find, and a row missed is now rightly left alone: recall and the false alarm rate change places.
+    for before, after in zip(clean.run["rows"], bad.run["rows"], strict=True):
+        assert after["anomalies"] == before["rows"] - before["anomalies"]
+        assert [after["recall"], after["fpr"]] == pytest.approx([before["fpr"], before["recall"]])
+        if before["auc_roc"] is not None:
+            assert after["auc_roc"] == pytest.approx(1 - before["auc_roc"])
+
+
+def test_poisoned_labels_move_no_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supervised detector reads the labels of its training rows, and of no others."""
+    train, tested = CLEAN.tables["train"], CLEAN.tables["test"]
+    outer, all_tests = held_out(train, 0.2), np.ones(len(tested), dtype=bool)
+    some = ~outer & (np.arange(len(train)) % 3 == 0)
+    for which, rows in (("tests", np.zeros(len(train), dtype=bool)), ("both", outer), ("training", some)):
+        monkeypatch.setitem(HELD, which, Dataset("made-up", {"train": poisoned(train, rows), "test": poisoned(tested, all_tests)}))
+    detector = {"name": "mlp", "hidden": [4], "optimiser": {"rate": 0.01, "batch": 32}}
+    methods = ["untrained", "local", "centralised", "federated"]
+    found = {}
+    for which in ("clean", "tests", "both", "training"):
+        result = run(recipe(detector=detector, methods=methods, data={"name": "made-up", "which": which}))
+        found[which] = {method: detectors["left"].decision_function(tested).tolist() for method, detectors in result.detectors.items()}
+    assert found["clean"] == found["tests"] == found["both"]
+    assert found["clean"]["federated"] != found["training"]["federated"]
+
+
+# Who is scored on what.
+
+
+@pytest.mark.parametrize("test", ["own", "shared"])
+def test_every_method_is_scored_on_the_same_rows(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tested = CLEAN.tables["test"]
+    labels: dict[str, list[Any]] = {}
+    rows_of = experiment.metric_rows
+
+    def watched(scored: list[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if about["split"] == "test":
+            labels[about["method"]] = [(part.node, part.label.tolist()) for part in scored]
+        return rows_of(scored, about)
+
+    monkeypatch.setattr(experiment, "metric_rows", watched)
+    result = run(recipe(test=test, methods=EVERYTHING))
+    assert list(labels) == EVERYTHING
+    assert set(METHODS) | set(DETECTORS) == {*EVERYTHING, "mlp"}, "a method is left out"
+    assert tested.label is not None
+    for method, parts in labels.items():
+        if test == "own":
+            assert parts == [(node, share_of(tested, node).label.tolist()) for node in NODES], method  # type: ignore[union-attr]
+            assert pooled(result, method)["rows"] == len(tested)
+        else:
+            assert all(label == tested.label.tolist() for _, label in parts), method
+            assert pooled(result, method)["rows"] == len(tested) * len(parts)
+            assert [node for node, _ in parts] in (["*"], list(NODES)), method
+    assert [node for node, _ in labels["local"]] == list(NODES)
+    assert [node for node, _ in labels["federated"]] == (["*"] if test == "shared" else list(NODES))
+
+
+def test_flagging_all_and_tossing_a_coin_are_worth_what_they_are_worth() -> None:
+    result = run(recipe(methods=["flag-all", "random"]))
+    label = CLEAN.tables["test"].label
+    assert label is not None
+    share = label.mean()
+    everything, coin = pooled(result, "flag-all"), pooled(result, "random")
+    assert (everything["recall"], everything["fpr"], everything["precision"]) == (1, 1, pytest.approx(share))
+    assert coin["recall"] == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / label.sum()))
+    assert coin["fpr"] == pytest.approx(0.5, abs=5 * np.sqrt(0.25 / (label == 0).sum()))
+    assert result.detectors == {}
+    assert run(recipe(methods=["random"])).run["rows"] == [row for row in result.run["rows"] if row["method"] == "random"]
+    assert pooled(run(recipe(methods=["random"]), seed=1), "random") != coin | {"seed": 1}
+
+
+# What the methods are.
+
+
+@pytest.fixture(scope="module")
+def finished() -> tuple[Result, list[tuple[str, Round]]]:
+    said: list[tuple[str, Round]] = []
+    return run(recipe(), on_progress=lambda label, entry: said.append((label, entry))), said
+
+
+def calibration_of(node: str) -> Table:
+    """The last fifth of the four fifths that are left of a node's training rows, the normal ones."""
+    train = CLEAN.tables["train"]
+    kept = train.take(~held_out(train, 0.2))
+    return share_of(kept.take(held_out(kept, 0.2)), node).normal()
+
+
+def quantile(scores: np.ndarray, q: float = 0.95) -> float:
+    return float(np.sort(scores)[int(np.ceil(q * len(scores))) - 1])
+
+
+def test_an_own_threshold_leaves_the_federated_scores_as_they_are(finished: tuple[Result, list[tuple[str, Round]]]) -> None:
+    result, said = finished
+    ours, own = result.detectors["federated"], result.detectors["federated-own-threshold"]
+    everyones = np.concatenate([ours[node].decision_function(calibration_of(node)) for node in NODES])
+    for node in NODES:
+        scores = ours[node].decision_function(calibration_of(node))
+        assert np.array_equal(own[node].decision_function(calibration_of(node)), scores)
+        assert ours[node].threshold_ == pytest.approx(quantile(everyones), rel=CLOSE)
+        assert own[node].threshold_ == pytest.approx(quantile(scores), rel=CLOSE)
+    assert len({ours[node].threshold_ for node in NODES}) == 1
+    assert len({own[node].threshold_ for node in NODES}) == 3
+    assert pooled(result, "federated")["threshold"] == ours["left"].threshold_
+    assert pooled(result, "federated-own-threshold")["threshold"] is None
+    for node, row in by_node(result, "federated").items():
+        assert by_node(result, "federated-own-threshold")[node]["auc_roc"] == row["auc_roc"]
+    # They come of one run: prepare, two rounds, calibrate.
+    labels = [label for label, _ in said]
+    assert {label: labels.count(label) for label in labels} == {
+        "strict, seed 0, untrained": 2, "strict, seed 0, local": 4, "strict, seed 0, centralised": 4, "strict, seed 0, federated": 4
+    }  # fmt: skip
+    assert Experiment(recipe()).steps == len(set(labels))
+
+
+def test_nodes_by_themselves_share_nothing(finished: tuple[Result, list[tuple[str, Round]]]) -> None:
+    result, _ = finished
+    train = CLEAN.tables["train"]
+    kept = train.take(~held_out(train, 0.2))
+    learned = kept.take(~held_out(kept, 0.2))
+    for node in NODES:
+        alone, mine = result.detectors["local"][node], share_of(learned, node).normal().numbers
+        np.testing.assert_allclose(alone.scaler.shift, mine.mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(alone.scaler.scale, mine.std(axis=0), rtol=1e-6)
+        assert alone.threshold_ == pytest.approx(quantile(alone.decision_function(calibration_of(node))), rel=CLOSE)
+    everything = learned.normal().numbers
+    for method in ("untrained", "centralised", "federated"):
+        for node in NODES:
+            np.testing.assert_allclose(result.detectors[method][node].scaler.shift, everything.mean(axis=0), rtol=1e-6)
+    assert result.run["traffic_bytes"]["local"] == 0
+    assert set(result.run["traffic_bytes"]) == {"untrained", "local", "federated"}
+
+
+def test_losses_are_told_by_round(finished: tuple[Result, list[tuple[str, Round]]]) -> None:
+    result, said = finished
+    assert {curve.method for curve in result.curves} == {"local", "centralised", "federated"}
+    for curve in result.curves:
+        label = f"strict, seed 0, {curve.method}"
+        assert list(curve.loss) == [entry.loss for said_of, entry in said if said_of == label and entry.stage == "rounds"]
+        assert curve.loss[1] < curve.loss[0]
+
+
+@pytest.mark.parametrize("batch", [32, 10_000])
+def test_where_there_is_one_node_all_rows_at_one_place_are_its_own(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are drawn by the node's name; so they differ, unless they hold all rows or the names are the same."""
+    name = "centralised" if batch == 32 else "alone"
+    tables = {part: replace(table, group=Coded.of([name] * len(table))) for part, table in CLEAN.tables.items()}
+    monkeypatch.setitem(HELD, "one", Dataset("made-up", tables))
+    detector = {**SETTINGS, "optimiser": {"rate": 0.01, "batch": batch}}
+    result = run(recipe(data={"name": "made-up", "which": "one"}, detector=detector, methods=["local", "centralised"]))
+    mine, all_rows = (result.detectors[method][name] for method in ("local", "centralised"))
+    scores = mine.decision_function(tables["test"])
+    np.testing.assert_allclose(all_rows.decision_function(tables["test"]), scores, rtol=0 if batch == 32 else 1e-4)
+    assert all_rows.threshold_ == pytest.approx(mine.threshold_, rel=0 if batch == 32 else 3e-3)
+
+
+def test_a_detectors_name_is_that_detector_fitted_at_one_place() -> None:
+    result = run(recipe(methods=["variance-distance"], protocols={"strict": {"split": "time"}}))
+    chosen = recipe().detector
+    expected = DETECTORS["variance-distance"](scaling=chosen.scaling, threshold=chosen.threshold).fit(CLEAN.tables["train"])
+    found = result.detectors["variance-distance"]
+    assert len({id(found[node]) for node in NODES}) == 1
+    tested = CLEAN.tables["test"]
+    np.testing.assert_allclose(found["left"].decision_function(tested), expected.decision_function(tested), rtol=1e-6)
+    assert found["left"].threshold_ == pytest.approx(expected.threshold_, rel=1e-6)
+    with pytest.raises(UnknownName, match="did you mean 'federated'"):
+        method_named("federatd")
+    with pytest.raises(UnknownName, match="unknown method"):
+        Experiment(recipe(methods=["federated", "magic"]))
+
+
+# What a recipe says.
+
+
+def test_keys_that_a_protocol_sets_take_effect_there_alone() -> None:
+    wider = {"detector.threshold.q": 0.5, "test": "shared", "strategy.rounds": 1}
+    protocols = {"strict": {"split": "time", "calibration": 0.2}, "published": {"split": "time", "calibration": 0.2, "set": wider}}
+    chosen = recipe(protocols=protocols, protocol="both", methods=["federated", "local"])
+    result = run(chosen)
+    strict, published = pooled(result, protocol="strict"), pooled(result, protocol="published")
+    assert (strict["rows"], published["rows"]) == (len(CLEAN.tables["test"]),) * 2
+    assert [len(curve.loss) for curve in result.curves if curve.method == "federated"] == [2, 1]
+    assert strict == pooled(run(chosen, protocols=["strict"]))
+    # Under 'published' all nodes are tested on all rows, by a threshold that half of the calibration rows reach.
+    assert {row["rows"] for row in result.run["rows"] if (row["method"], row["protocol"]) == ("local", "published")} == {
+        len(CLEAN.tables["test"]),
+        3 * len(CLEAN.tables["test"]),
+    }
+    only = run(recipe(protocols=protocols, protocol="published", methods=["federated"]))
+    assert pooled(only, protocol="published") == published
+    detector = only.detectors["federated"]["left"]
+    train = CLEAN.tables["train"]
+    assert detector.threshold_ == pytest.approx(
+        quantile(detector.decision_function(train.take(held_out(train, 0.2)).normal()), 0.5), rel=CLOSE
+    )
+
+
+@pytest.mark.parametrize("test", ["own", "shared"])
+def test_features_that_are_not_chosen_are_not_looked_at(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = {}
+    for part, table in CLEAN.tables.items():
+        numbers = table.numbers.copy()
+        numbers[:, [1, 3]] = np.random.default_rng(0).normal(size=(len(table), 2))
+        wild[part] = replace(table, numbers=numbers)
+    monkeypatch.setitem(HELD, "wild", Dataset("made-up", wild))
+    methods = ["pca", "local", "federated"]
+    chosen = [
+        run(recipe(features=["s2", "s0"], methods=methods, test=test, data={"name": "made-up", "which": which}))
+        for which in ("clean", "wild")
+    ]
+    assert chosen[0].run["rows"] == chosen[1].run["rows"]
+    for method in methods:
+        assert [feature.name for feature in chosen[0].detectors[method]["left"].scaler.features] == ["s2", "s0"]
+    with pytest.raises(UnknownName, match="unknown feature 's9'"):
+        run(recipe(features=["s0", "s9"], methods=methods))
+
+
+def test_a_seed_is_a_run() -> None:
+    result = run(recipe(seeds=2, methods=["federated", "random"]), seed=5)
+    assert result.run["seeds"] == [5, 6]
+    assert {row["seed"] for row in result.run["rows"]} == {5, 6}
+    again = run(recipe(seeds=1, methods=["federated", "random"]), seed=6)
+    assert [row for row in result.run["rows"] if row["seed"] == 6] == again.run["rows"]
+
+
+# What is drawn and told.
+
+
+@pytest.mark.parametrize("test", ["own", "shared"])
+def test_holdings_add_up_to_the_rows_there_are(test: str) -> None:
+    result = run(recipe(test=test, methods=["flag-all"]))
+    train, tested = CLEAN.tables["train"], CLEAN.tables["test"]
+    kept = train.take(~held_out(train, 0.2))
+    learned = kept.take(~held_out(kept, 0.2))
+    assert [holding[0] for holding in result.holdings] == list(NODES)
+    for node, normal, anomalous, rows in result.holdings:
+        mine = share_of(learned, node)
+        assert mine.label is not None
+        assert (normal, anomalous) == (int((mine.label == 0).sum()), int(mine.label.sum()))
+        assert rows == (len(share_of(tested, node)) if test == "own" else len(tested))
+    assert sum(holding[1] + holding[2] for holding in result.holdings) == len(learned)
+    about = result.run["data"]
+    assert (about["nodes"], about["rows_train"], about["rows_test"]) == (3, sum(holding[1] for holding in result.holdings), len(tested))
+    assert tested.label is not None
+    assert about["anomaly_share"] == pytest.approx(tested.label.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("test", ["own", "shared"])
+def test_traces_are_of_the_rows_and_scores_of_their_node(test: str) -> None:
+    result = run(recipe(test=test, methods=["federated"]))
+    tested = CLEAN.tables["test"]
+    assert sorted(trace.node for trace in result.traces) == (list(NODES) if test == "own" else ["*"])
+    for trace in result.traces:
+        rows = tested if trace.node == "*" else share_of(tested, trace.node)
+        detector = result.detectors["federated"]["left" if trace.node == "*" else trace.node]
+        assert trace.time is not None
+        assert trace.time.tolist() == rows.time.tolist()  # type: ignore[union-attr]
+        assert np.array_equal(trace.score, detector.decision_function(rows))
+        assert trace.label.tolist() == rows.label.tolist()  # type: ignore[union-attr]
+        assert (trace.threshold, list(trace.kind)) == (detector.threshold_, rows.column("kind").texts())
+    if test == "own":  # the worst first, the best last
+        right = [float(((trace.score >= trace.threshold) == (trace.label == 1)).mean()) for trace in result.traces]
+        assert right == sorted(right)
+
+
+# From Python.
+
+
+DETECTOR = Autoencoder.model_validate({key: value for key, value in SETTINGS.items() if key != "name"})
+
+
+def fleet_of(table: Table) -> Fleet:
+    return Fleet.of({node: share_of(table, node) for node in NODES})
+
+
+class Stopped(Exception):
+    """What a test raises to break a run off."""
+
+
+def test_a_federation_from_python(tmp_path: Path) -> None:
+    """The README's example, on simulated pumps."""
+    dataset = vedette.load("pumps", nodes=3, train_hours=4, test_hours=6)
+    train, tests = (Fleet.of({f"pump-{i}": pump(dataset.tables[part], i) for i in (1, 2, 3)}) for part in ("train", "test"))
+    detector = vedette.detectors.Autoencoder(hidden=(3,), scaling={"numbers": "standard"})
+    said: list[Round] = []
+    result = vedette.federate(train, detector, vedette.strategies.FedAvg(rounds=2), seed=7, on_round=lambda entry, _: said.append(entry))
+    assert set(result.detectors) == {"pump-1", "pump-2", "pump-3"}
+    assert [(entry.stage, entry.number, entry.of) for entry in said] == [
+        ("prepare", 1, 1), ("rounds", 1, 2), ("rounds", 2, 2), ("calibrate", 1, 1)
+    ]  # fmt: skip
+    assert list(result.history) == said
+    for node, fitted in result.detectors.items():
+        assert fitted.decision_function(tests[node]).shape == (360,)
+        assert np.isfinite(fitted.threshold_)
+    page = result.report(tmp_path / "deep" / "fleet.html", tests=tests)
+    text = page.read_text(encoding="utf-8")
+    assert page == tmp_path / "deep" / "fleet.html"
+    assert all(node in text for node in tests)
+    assert "federated" in text
+    assert result.report(str(tmp_path / "train.html")).is_file()  # the simulated training rows are labelled too
+
+
+def pump(table: Table, number: int) -> Table:
+    return table.take(np.flatnonzero(table.column("group").codes == table.column("group").levels.index(f"pump-{number}")))
+
+
+def test_a_federation_does_what_the_experiment_does() -> None:
+    chosen = recipe(methods=["federated"], protocols={"strict": {"split": "time", "calibration": 0.2}})
+    expected = run(chosen, seed=3).detectors["federated"]
+    train = CLEAN.tables["train"]
+    out = held_out(train, 0.2)
+    result = vedette.federate(fleet_of(train.take(~out)), DETECTOR, chosen.strategy, seed=3, calibration=fleet_of(train.take(out)))
+    for node in NODES:
+        assert result.detectors[node].threshold_ == expected[node].threshold_
+        scores = expected[node].decision_function(CLEAN.tables["test"])
+        assert np.array_equal(result.detectors[node].decision_function(CLEAN.tables["test"]), scores)
+
+
+def test_a_federation_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    fleet, strategy, file = fleet_of(CLEAN.tables["train"]), recipe().strategy, tmp_path / "state"
+
+    def stop(entry: Round, memories: object) -> None:
+        if (entry.stage, entry.number) == ("rounds", 1):
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        vedette.federate(fleet, DETECTOR, strategy, checkpoint=str(file), on_round=stop)
+    said: list[Round] = []
+    resumed = vedette.federate(fleet, DETECTOR, strategy, checkpoint=file, resume=True, on_round=lambda entry, _: said.append(entry))
+    assert [(entry.stage, entry.number) for entry in said] == [("rounds", 2), ("calibrate", 1)]
+    whole = vedette.federate(fleet, DETECTOR, strategy)
+    assert resumed.history == whole.history
+    assert same_detectors(resumed.detectors, whole.detectors)
+    with pytest.raises(CheckpointError, match="other settings"):
+        vedette.federate(fleet, DETECTOR, strategy, seed=1, checkpoint=file, resume=True)
+
+
+def same_detectors(some: Mapping[str, Detector], others: Mapping[str, Detector]) -> bool:
+    rows = CLEAN.tables["test"]
+    return some.keys() == others.keys() and all(
+        np.array_equal(some[node].decision_function(rows), others[node].decision_function(rows))
+        and some[node].threshold_ == others[node].threshold_
+        for node in some
+    )
+
+
+def test_what_cannot_be_federated_or_reported_is_said(tmp_path: Path) -> None:
+    fleet = fleet_of(CLEAN.tables["train"])
+    with pytest.raises(RecipeError, match="unknown runtime 'moon'; known: local"):
+        vedette.federate(fleet, DETECTOR, recipe().strategy, runtime="moon")
+    unlabelled = fleet.map(lambda table: replace(table, label=None, kind=None))
+    result = vedette.federate(unlabelled, DETECTOR, recipe().strategy)
+    for tests in (None, unlabelled):
+        with pytest.raises(RecipeError, match="a report needs labelled rows"):
+            result.report(tmp_path / "fleet.html", tests)
+    assert not (tmp_path / "fleet.html").exists()
+    assert result.report(tmp_path / "fleet.html", fleet_of(CLEAN.tables["test"])).is_file()
+
+
+def test_tables_that_do_not_belong_to_the_nodes_are_said(tmp_path: Path) -> None:
+    strategy, tested = recipe().strategy, fleet_of(CLEAN.tables["test"])
+    fleet = fleet_of(CLEAN.tables["train"])
+    two = Fleet.of({node: fleet[node] for node in NODES[:2]})
+    with pytest.raises(DataUnusable, match="node 'right' has training rows but no calibration rows"):
+        vedette.federate(fleet, DETECTOR, strategy, calibration=two)
+    with pytest.raises(DataUnusable, match="different features"):
+        vedette.federate(Fleet.of({**two, "right": fleet["right"].select(["s0"])}), DETECTOR, strategy)
+    with pytest.raises(RecipeError, match="Pca is no network"):
+        vedette.federate(fleet, vedette.detectors.Pca(), strategy)
+    result = vedette.federate(two, DETECTOR, strategy, checkpoint=tmp_path / "state")
+    with pytest.raises(RecipeError, match="node 'right' has rows to report on but took no part"):
+        result.report(tmp_path / "fleet.html", tested)
+    with pytest.raises(RecipeError, match="tables of all nodes are empty"):
+        result.report(tmp_path / "fleet.html", Fleet.of({"left": tested["left"].take(slice(0, 0))}))
+    for other in (fleet, Fleet.of({"left": fleet["left"]})):
+        with pytest.raises(CheckpointError, match="a run among other nodes"):
+            vedette.federate(other, DETECTOR, strategy, checkpoint=tmp_path / "state", resume=True)
+
+
+def test_a_classifier_is_no_method_of_a_recipe_without_labels() -> None:
+    with pytest.raises(RecipeError, match="'mlp' learns from labels"):
+        run(recipe(methods=["mlp"]))

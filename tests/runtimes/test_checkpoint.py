@@ -1,0 +1,94 @@
+"""Checkpoints that were damaged or are of another run: a `CheckpointError`, whatever the bytes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vedette.errors import CheckpointError
+from vedette.files import write_memory
+from vedette.message import Message, Vector
+from vedette.runtimes.base import Round
+from vedette.runtimes.checkpoint import SCHEMA, State, load_state, save_state
+
+STATE = State(
+    memories={"a": {"x": np.ones(3), "y": 1.5, "z": "text"}, "b": {}},
+    inbox={"*": Message({"model": Vector(np.ones(3, dtype=np.float32), "layout")}, {"t": np.ones(2)}, {"f": 1.0})},
+    ours={"velocity": np.ones(2)},
+    groups={"a": "g"},
+    stage=1,
+    round=2,
+    history=[Round("rounds", 1, 5, 0.5, 1, 2)],
+)
+with tempfile.TemporaryDirectory() as _folder:
+    save_state(Path(_folder) / "state", STATE, "plan")
+    STORED = (Path(_folder) / "state").read_bytes()
+ABOUT: dict[str, Any] = {
+    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "receivers": [], "stages": [], "groups": {}, "stage": 0, "round": 0, "history": []
+}  # fmt: skip
+
+
+def flat(thing: Any) -> Any:
+    """Return a state as plain values that compare."""
+    if isinstance(thing, np.ndarray):
+        return thing.tolist()
+    if isinstance(thing, dict):
+        return {key: flat(value) for key, value in thing.items()}
+    if isinstance(thing, tuple | list):
+        return [flat(part) for part in thing]
+    return flat(vars(thing)) if isinstance(thing, State) else thing
+
+
+def load(data: bytes) -> State:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "state").write_bytes(data)
+        return load_state(Path(folder) / "state", "plan")
+
+
+@settings(derandomize=True, deadline=None, max_examples=400)
+@given(st.lists(st.integers(0, 8 * len(STORED) - 1), min_size=1, max_size=3))
+def test_flipped_bits_are_noticed(bits: list[int]) -> None:
+    data = bytearray(STORED)
+    for bit in set(bits):
+        data[bit // 8] ^= 1 << bit % 8
+    try:
+        state = load(bytes(data))
+    except CheckpointError:
+        return
+    # Blanks between header and arrays may change; what is read may not.
+    assert flat(state) == flat(load(STORED))
+
+
+@pytest.mark.parametrize("key", sorted(set(ABOUT) - {"schema", "plan"}))
+def test_a_state_without_all_its_parts_is_refused(key: str, tmp_path: Path) -> None:
+    write_memory(tmp_path / "state", {"node/0/x": 1.0}, ABOUT)
+    assert load_state(tmp_path / "state", "plan").memories == {"a": {"x": 1.0}}
+    write_memory(tmp_path / "state", {"node/0/x": 1.0}, {name: value for name, value in ABOUT.items() if name != key})
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_state(tmp_path / "state", "plan")
+
+
+@pytest.mark.parametrize("wrong", [{"history": [[1, 2]]}, {"history": 5}, {"nodes": 5}, {"receivers": [["*"]]}])
+def test_a_state_with_parts_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
+    write_memory(tmp_path / "state", {}, {**ABOUT, **wrong})
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_state(tmp_path / "state", "plan")
+
+
+def test_a_vector_without_its_layout_is_refused(tmp_path: Path) -> None:
+    write_memory(tmp_path / "state", {"inbox/0/vector/model": np.ones(3, dtype=np.float32)}, {**ABOUT, "receivers": ["*"]})
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_state(tmp_path / "state", "plan")
+
+
+@pytest.mark.parametrize(("wrong", "said"), [({"schema": "vedette.checkpoint/0"}, "this version"), ({"plan": "other"}, "other settings")])
+def test_another_version_or_run_is_said(wrong: dict[str, str], said: str, tmp_path: Path) -> None:
+    write_memory(tmp_path / "state", {}, {**ABOUT, **wrong})
+    with pytest.raises(CheckpointError, match=said):
+        load_state(tmp_path / "state", "plan")
