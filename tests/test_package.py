@@ -315,11 +315,20 @@ def test_a_state_cut_short_is_refused(length: int) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.lists(st.integers(0, 8 * len(STORED) - 1), min_size=1, max_size=4))
-def test_flipped_bits_break_nothing(bits: list[int]) -> None:
+def test_flipped_bits_change_nothing_unnoticed(bits: list[int]) -> None:
     data = bytearray(STORED)
-    for bit in bits:
+    for bit in set(bits):
         data[bit // 8] ^= 1 << bit % 8
-    read_or_refused(bytes(data))
+    try:
+        found, about = read(bytes(data))
+    except CheckpointError:
+        return
+    # Blanks that pad the header may change; what is read may not.
+    kept, said = read(STORED)
+    assert about == said
+    assert {name: np.asarray(value).tolist() for name, value in found.items()} == {
+        name: np.asarray(value).tolist() for name, value in kept.items()
+    }
 
 
 tree = st.recursive(

@@ -53,7 +53,7 @@ def test_each_node_is_scored_on_its_own_rows() -> None:
 def test_shared_rows_are_scored_once_by_each_distinct_detector() -> None:
     same, other = Scales(1, 2), Scales(5, 2)
     parts = score_fleet(detectors(a=same, b=other, c=same), table([1, 2], [0, 1]))
-    assert [(p.node, p.score.tolist()) for p in parts] == [("a", [1, 2]), ("b", [5, 10])]
+    assert [(p.node, p.score.tolist()) for p in parts] == [("a", [1, 2]), ("b", [5, 10]), ("c", [1, 2])]
     assert (same.asked, other.asked) == (1, 1)
 
 
@@ -62,6 +62,14 @@ def test_a_detector_that_all_share_on_shared_rows_stands_for_all() -> None:
     (part,) = score_fleet(detectors(a=same, b=same), table([1, 2], [0, 1]))
     assert part.node == "*"
     assert by_node(metric_rows([part], ABOUT))["*"]["accuracy"] == 1.0
+
+
+def test_on_shared_rows_every_node_counts_even_if_some_have_the_same_detector() -> None:
+    same, other = Scales(1, 1.5), Scales(1, 0.5)
+    parts = score_fleet(detectors(a=same, b=same, c=other), table([1, 2], [0, 1]))
+    assert [part.node for part in parts] == ["a", "b", "c"]
+    # a and b flag the anomalous row alone, c flags both: one false alarm on three normal rows.
+    assert by_node(metric_rows(parts, ABOUT))["*"]["fpr"] == pytest.approx(1 / 3)
 
 
 def test_counts_of_all_nodes_are_added_up() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vedette.data.table import Feature, Table, concat
+from vedette.data.table import Table, concat
 from vedette.errors import DataUnusable
 from vedette.message import Array
 
@@ -74,11 +74,6 @@ class Fleet(Mapping[str, Table]):
 
     def __len__(self) -> int:
         return len(self.nodes)
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """Features of the first node."""
-        return self[self.nodes[0]].features
 
     def map(self, change: Callable[[Table], Table]) -> Fleet:
         """Return a fleet whose tables are changed as they are asked for."""

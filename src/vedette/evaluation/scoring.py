@@ -50,10 +50,11 @@ def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list
     """
     if isinstance(tests, Table):
         label = _labels(tests)
-        distinct = {id(detector): (node, detector) for node, detector in sorted(detectors.items(), reverse=True)}
-        alone = len(distinct) == 1
-        found = sorted(distinct.values(), key=lambda pair: pair[0])
-        return [Scored("*" if alone else node, each.decision_function(tests), each.threshold_, label) for node, each in found]
+        # A detector that several nodes have scores the rows once, but counts for each of them.
+        distinct = {id(detector): detector for detector in detectors.values()}
+        said = {key: (detector.decision_function(tests), detector.threshold_) for key, detector in distinct.items()}
+        nodes = {"*": next(iter(distinct))} if len(distinct) == 1 else {node: id(detectors[node]) for node in sorted(detectors)}
+        return [Scored(node, *said[key], label) for node, key in nodes.items()]
     scored = []
     for node in tests:
         table = tests[node]
