@@ -88,6 +88,9 @@ class Table:
         Where each row belongs by nature (device, machine, experiment), if known. Rows of a group stand together in time order.
     time
         [rows] float64 seconds, if known.
+    place
+        [rows] int, where each row stood in its recording: rows of a group whose places follow each other stood next to each other.
+        None: as the rows stand here. Kept when rows are taken out, so that a window never spans what is missing.
 
     Raises
     ------
@@ -102,6 +105,7 @@ class Table:
     kind: Coded | None = None
     group: Coded | None = None
     time: Array | None = None
+    place: Array | None = None
 
     def __post_init__(self) -> None:
         if self.numbers.ndim != 2 or self.numbers.shape[1] != len(self.number_features):
@@ -110,7 +114,8 @@ class Table:
             raise DataUnusable(f"{len(self.category_features)} category features, but {len(self.categories)} columns of them")
         columns = [(feature.name, column.codes) for feature, column in zip(self.category_features, self.categories, strict=True)]
         columns += [(name, column.codes) for name, column in (("kind", self.kind), ("group", self.group)) if column is not None]
-        columns += [(name, column) for name, column in (("label", self.label), ("time", self.time)) if column is not None]
+        known = (("label", self.label), ("time", self.time), ("place", self.place))
+        columns += [(name, column) for name, column in known if column is not None]
         for name, column in columns:
             if len(column) != len(self):
                 raise DataUnusable(f"'{name}' has {len(column)} rows where the numbers have {len(self)}")
@@ -158,7 +163,15 @@ class Table:
             kind=None if self.kind is None else self.kind.take(rows),
             group=None if self.group is None else self.group.take(rows),
             time=None if self.time is None else self.time[rows],
+            place=self._places(rows),
         )
+
+    def _places(self, rows: Array | slice) -> Array | None:
+        if self.place is not None:
+            return self.place[rows]
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            return None
+        return np.arange(len(self))[rows]
 
     def select(self, names: Sequence[str]) -> Table:
         """Return the table with only the named features, in the order of `names`.
@@ -229,7 +242,19 @@ def concat(tables: Sequence[Table]) -> Table:
         kind=_if_all_known(Coded.concat, [table.kind for table in tables]),
         group=_if_all_known(Coded.concat, [table.group for table in tables]),
         time=_if_all_known(np.concatenate, [table.time for table in tables]),
+        place=_places_apart(tables),
     )
+
+
+def _places_apart(tables: Sequence[Table]) -> Array:
+    """Number the rows of stacked tables so that no row of one follows a row of another."""
+    parts, start = [], 0
+    for table in tables:
+        place = np.arange(len(table)) if table.place is None else table.place
+        if len(place):
+            parts.append(place - place.min() + start)
+            start = int(parts[-1].max()) + 2
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
 
 
 def _if_all_known(join: Callable[[list[C]], C], columns: Sequence[C | None]) -> C | None:

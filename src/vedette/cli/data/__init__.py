@@ -1,0 +1,19 @@
+"""`vedette data`: which data sets there are, and which are here; one file per command."""
+
+from __future__ import annotations
+
+import typer
+
+from vedette.cli.data.check import check_data
+from vedette.cli.data.list import list_data
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Which data sets there are, where they come from, how to get them.", no_args_is_help=True)
+app.command("list")(list_data)
+app.command("check")(check_data)
+
+
+@app.callback()
+def _data() -> None:
+    pass
