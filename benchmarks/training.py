@@ -27,7 +27,7 @@ def job_of(node: str, rows: int, seed: int) -> tuple[Job, np.ndarray]:
     numbers = np.random.default_rng(seed).normal(size=(rows, FEATURES)).astype(np.float32)
     table = Table.from_array(numbers)
     memory: Memory = DETECTOR.scaling.fitted(DETECTOR.scaling.summary(table), table.features).memory()
-    return Job(node, table, Work(tasks=(Task(epochs=1.0),)), memory), DETECTOR.scaled(table, memory)
+    return Job(node, table, Work(tasks=(Task(epochs=1.0),)), memory), DETECTOR.samples(table, memory).all()
 
 
 def vedette(jobs: list[Job]) -> None:

@@ -19,7 +19,7 @@ def data_root() -> Path:
     root = os.environ.get("VEDETTE_DATA")
     if not root or not Path(root).is_dir():
         pytest.skip("needs the real data: set VEDETTE_DATA to the folder that holds kdd99, nsl-kdd, skab …")
-    return Path(root)
+    return Path(root).resolve()
 
 
 def correlated(rows: int, features: int, seed: int, anomalies: float = 0.0, nodes_shift: float = 0.0) -> Table:

@@ -41,7 +41,7 @@ class NearestEncoder(Strategy):
 def noisy_rows(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
     """Some scaled rows with noise on them, the label last."""
     table = asked.rows.take(rng.permutation(len(asked.rows))[: int(settings["rows"])])
-    scaled = asked.detector.scaled(table, asked.memory)
+    scaled = asked.detector.samples(table, asked.memory).all()
     label = np.zeros(len(table)) if table.label is None else table.label
     noisy = scaled + rng.normal(0, 0.01, scaled.shape)
     return Message(tables={"": np.column_stack([noisy, label]).astype(np.float32)})

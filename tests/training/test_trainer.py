@@ -40,7 +40,7 @@ def first_weights() -> Vector:
 def test_full_batch_descent_is_what_torch_does_by_hand():
     """Three steps on all rows: no shuffling can matter, so autograd by hand must give the same weights."""
     done, _ = trained(Task(epochs=3, batch=150))
-    x = torch.from_numpy(DETECTOR.scaled(TABLE, prepared()))
+    x = torch.from_numpy(DETECTOR.samples(TABLE, prepared()).all())
     layers = DETECTOR.networks(4)["model"]
     arrays = layout_of(layers).arrays(first_weights())
     names = ("encoder1.weight", "encoder1.bias", "decoder1.weight", "decoder1.bias")
@@ -93,7 +93,7 @@ def test_every_row_is_visited_once_an_epoch():
     for size in (1, 7, 50, 150, 400):
         steps = -(-150 // size)
         seen = np.concatenate([inputs.numpy() for inputs, _ in rows.batches(size, steps, np.random.default_rng(1))])
-        whole = DETECTOR.scaled(marked, prepared())
+        whole = DETECTOR.samples(marked, prepared()).all()
         assert len(seen) == 150
         assert {row.tobytes() for row in seen} <= {row.tobytes() for row in whole}
         assert len({row.tobytes() for row in seen}) == len(seen)
@@ -101,13 +101,13 @@ def test_every_row_is_visited_once_an_epoch():
 
 def test_rows_scaled_block_by_block_train_the_same(monkeypatch):
     kept, _ = trained(Task(epochs=2))
-    monkeypatch.setattr("vedette.training.rows.CACHE_BYTES", 0)
+    monkeypatch.setattr("vedette.data.windows.CACHE_BYTES", 0)
     streamed, _ = trained(Task(epochs=2))
     assert np.array_equal(kept.vectors["all"].values, streamed.vectors["all"].values)
 
 
 def test_extra_rows_are_trained_on_too():
-    scaled = DETECTOR.scaled(TABLE, prepared())
+    scaled = DETECTOR.samples(TABLE, prepared()).all()
     extra = np.column_stack([scaled[:30], np.zeros(30)]).astype(np.float32)
     done, _ = trained(Task(extra=("given",), steps=None, epochs=1, batch=180), tables={"given": extra})
     assert done.answers.facts["steps"] == 1
@@ -138,7 +138,7 @@ CLASSIFIER = Mlp(hidden=(3,), scaling=DETECTOR.scaling, optimiser=DETECTOR.optim
 def test_distilling_draws_outputs_to_the_teachers(detector):
     teacher = initial(detector.networks(4)["model"], stream(99, "teacher"))
     network = Network(detector.networks(4)["model"])
-    x = detector.scaled(TABLE, prepared())
+    x = detector.samples(TABLE, prepared()).all()
 
     def gap(vector: Vector) -> float:
         network.load(vector)

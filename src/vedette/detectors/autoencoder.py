@@ -60,7 +60,7 @@ class Autoencoder(NetworkDetector):
         return {self.role: layers}
 
     def residuals(self, inputs: Array, outputs: Array) -> Array:
-        return (outputs - inputs).astype(np.float64)
+        return (self.window.counted(outputs) - self.window.counted(inputs)).astype(np.float64)
 
     def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
         gap = self.residuals(inputs, outputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 from vedette.data.scaling import Scaler, Scaling
 from vedette.data.summaries import Moments, Sketch
 from vedette.data.table import Table
+from vedette.data.windows import AnyWindow, Samples, Window
 from vedette.detectors.threshold import AnyThreshold, Quantile
 from vedette.errors import CheckpointError, DataUnusable, DetectorMisused
 from vedette.files import read_memory, write_atomic, write_memory
@@ -42,6 +43,8 @@ class Detector(Settings, ABC):
     ----------
     scaling
         How raw rows become what the model sees.
+    window
+        How many rows it sees at once; a number, or the settings of a `Window`.
     threshold
         The rule for the threshold, applied to the scores of training rows.
 
@@ -49,8 +52,6 @@ class Detector(Settings, ABC):
     ----------
     learning
         ``"one-class"`` learns from normal rows, ``"supervised"`` from labels, ``"unsupervised"`` from anything.
-    windowed
-        Whether it looks at several rows at once.
     multivariate
         Whether it takes several features.
     causal_delay
@@ -62,11 +63,11 @@ class Detector(Settings, ABC):
     """
 
     learning: ClassVar[Literal["one-class", "supervised", "unsupervised"]]
-    windowed: ClassVar[bool] = False
     multivariate: ClassVar[bool] = True
     causal_delay: ClassVar[int] = 0
 
     scaling: Scaling = Scaling()
+    window: AnyWindow = Window()
     threshold: AnyThreshold = Field(default_factory=Quantile)
 
     _memory: Memory | None = PrivateAttr(default=None)
@@ -78,8 +79,8 @@ class Detector(Settings, ABC):
         """Return the memory with the model learned from a table of training rows; the scaler is in it already."""
 
     @abstractmethod
-    def score_rows(self, scaled: Array) -> Array:
-        """Return [rows] float64 >= 0 of scaled rows [rows, features] float32."""
+    def score_samples(self, samples: Array) -> Array:
+        """Return [samples] float64 >= 0 of samples [samples, window size × scaled features] float32."""
 
     def fit(self, x: Array | Table, y: Array | None = None, seed: int = 0) -> Self:
         """Learn from one table.
@@ -115,13 +116,20 @@ class Detector(Settings, ABC):
         DetectorMisused
             Not fitted yet.
         """
-        normal = self.raw_scores(table.normal())
+        normal = self._scored(self.samples(table.normal(), self.memory).chunks(whole=True))
         scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
         return self.restore({**self.memory, **scores, **{f"own.{key}": table for key, table in scores.items()}})
 
     def raw_scores(self, table: Table) -> Array:
-        """Return the scores [rows] float64 of a table, scaled and scored chunk by chunk."""
-        parts = [self.score_rows(self.scaler.transform(chunk)) for chunk in table.chunks(16_384)]
+        """Return the scores [rows] float64 of a table, scaled and scored chunk by chunk, each row by its window."""
+        return self._scored(self.samples(table, self.memory).chunks())
+
+    def samples(self, table: Table, memory: Memory) -> Samples:
+        """Return raw rows as the model sees them, by the scaler in a memory."""
+        return Samples(Scaler.from_memory(memory), self.window, table)
+
+    def _scored(self, chunks: Iterable[Array]) -> Array:
+        parts = [self.score_samples(chunk) for chunk in chunks]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def decision_function(self, x: Array | Table) -> Array:
@@ -145,6 +153,11 @@ class Detector(Settings, ABC):
     def predict(self, x: Array | Table) -> Array:
         """Say which rows are anomalies: [rows] int, 1 where the score is above `threshold_`."""
         return (self.decision_function(x) > self.threshold_).astype(np.int64)
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it looks at several rows at once."""
+        return self.window.size > 1
 
     @property
     def memory(self) -> Memory:

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from vedette.data.scaling import Scaler
 from vedette.data.summaries import Moments
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
@@ -33,13 +32,12 @@ class VarianceDistance(Detector):
     floor: float = Field(default=1e-4, gt=0)
 
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
-        scaler = Scaler.from_memory(memory)
-        moments = Moments.merged(Moments.of(scaler.transform(chunk)) for chunk in table.chunks())
+        moments = Moments.merged(Moments.of(chunk) for chunk in self.samples(table, memory).chunks(whole=True))
         return {**memory, "mean": moments.mean, "variance": moments.variance}
 
-    def score_rows(self, scaled: Array) -> Array:
-        distance = (scaled - np.asarray(self.memory["mean"])) ** 2
-        return np.asarray((distance / (np.asarray(self.memory["variance"]) + self.floor)).mean(axis=1))
+    def score_samples(self, samples: Array) -> Array:
+        distance = (samples - np.asarray(self.memory["mean"])) ** 2
+        return np.asarray(self.window.counted(distance / (np.asarray(self.memory["variance"]) + self.floor)).mean(axis=1))
 
 
 class Pca(Detector):
@@ -60,12 +58,14 @@ class Pca(Detector):
             from sklearn.decomposition import PCA
         except ImportError:
             raise MissingExtra("pca needs scikit-learn: pip install 'vedette[train]'") from None
-        fitted: Any = PCA(n_components=self.share, svd_solver="full").fit(Scaler.from_memory(memory).transform(table).astype(np.float64))
+        samples = self.samples(table, memory)
+        rows = samples.take(samples.whole()).astype(np.float64)
+        fitted: Any = PCA(n_components=self.share, svd_solver="full").fit(rows)
         # A subspace of all dimensions would leave no distance to it.
         kept = min(len(fitted.components_), fitted.n_features_in_ - 1)
         return {**memory, "mean": fitted.mean_, "components": fitted.components_[:kept]}
 
-    def score_rows(self, scaled: Array) -> Array:
-        centred = scaled - np.asarray(self.memory["mean"])
+    def score_samples(self, samples: Array) -> Array:
+        centred = samples - np.asarray(self.memory["mean"])
         components = np.asarray(self.memory["components"])
-        return np.asarray(((centred - centred @ components.T @ components) ** 2).mean(axis=1))
+        return np.asarray((self.window.counted(centred - centred @ components.T @ components) ** 2).mean(axis=1))

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
-from vedette.data.scaling import Scaler
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.message import Array, Memory, Query, Vector
@@ -46,11 +45,7 @@ class NetworkDetector(Detector):
 
     @abstractmethod
     def networks(self, features: int) -> Mapping[str, Layers]:
-        """Return the networks by role for so many scaled features."""
-
-    def scaled(self, table: Table, memory: Memory) -> Array:
-        """Return [rows, features] float32 of raw rows, by the scaler in a node's memory."""
-        return Scaler.from_memory(memory).transform(table)
+        """Return the networks by role for samples of so many values."""
 
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
         queries = {"residuals": Query("residuals")} if self.calibrates_residuals else {}
@@ -59,25 +54,25 @@ class NetworkDetector(Detector):
         ((_, done, learned),) = LoopTrainer().run(self, [job], (), seed, 0, "train")
         return {**learned, **done.answers.tables}
 
-    def score_rows(self, scaled: Array) -> Array:
+    def score_samples(self, samples: Array) -> Array:
         network = self.network()
-        return self.scores(scaled, network.forward(scaled), self.memory)
+        return self.scores(samples, network.forward(samples), self.memory)
 
     def network(self) -> Network:
         """Return the network that scores, with its learned weights."""
         if self._network is None:
             memory = self.memory
-            self._network = Network(self.networks(self.scaler.width)[self.role])
+            self._network = Network(self.networks(self.window.size * self.scaler.width)[self.role])
             self._network.load(Vector(memory[f"network.{self.role}"], str(memory[f"layout.{self.role}"])))  # type: ignore[arg-type]
         return self._network
 
     @abstractmethod
     def residuals(self, inputs: Array, outputs: Array) -> Array:
-        """Return [rows, features] float64, how far each output is from what it should be."""
+        """Return [samples, values] float64, how far each output that counts is from what it should be."""
 
     @abstractmethod
     def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
-        """Return [rows] float64 >= 0 of scaled inputs and the network's outputs."""
+        """Return [samples] float64 >= 0 of inputs and the network's outputs."""
 
     def restore(self, memory: Memory) -> Self:
         self._network = None

@@ -39,9 +39,8 @@ class Asked(NamedTuple):
     forward: Forward
 
     def outputs(self) -> Iterator[tuple[Array, Array]]:
-        """Yield scaled normal rows and the network's outputs for them, chunk by chunk."""
-        for chunk in self.rows.normal().chunks(16_384):
-            inputs = self.detector.scaled(chunk, self.memory)
+        """Yield normal samples and the network's outputs for them, chunk by chunk."""
+        for inputs in self.detector.samples(self.rows.normal(), self.memory).chunks(whole=True):
             yield inputs, self.forward(inputs)
 
 

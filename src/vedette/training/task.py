@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from pydantic import Field
 
 from vedette.data.table import Table
+from vedette.data.windows import Samples
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.settings import Settings
 
@@ -156,16 +157,16 @@ class Learnable(Protocol):
         """How it is minimised."""
 
     def networks(self, features: int) -> Mapping[str, Layers]:
-        """Return the networks by role for so many scaled features; they may differ from node to node."""
+        """Return the networks by role for samples of so many values; they may differ from node to node."""
 
-    def scaled(self, table: Table, memory: Memory) -> Array:
-        """Return [rows, features] float32 of raw rows, by the scaler in a node's memory."""
+    def samples(self, table: Table, memory: Memory) -> Samples:
+        """Return raw rows as the networks see them, by the scaler in a node's memory."""
 
     def residuals(self, inputs: Array, outputs: Array) -> Array:
-        """Return [rows, features] float64, how far each output is from what it should be."""
+        """Return [samples, values] float64, how far each output that counts is from what it should be."""
 
     def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
-        """Return [rows] float64 >= 0, higher = more anomalous, of scaled inputs and the network's outputs."""
+        """Return [samples] float64 >= 0, higher = more anomalous, of inputs and the network's outputs."""
 
 
 class Trainer(Protocol):

@@ -83,7 +83,7 @@ class _Bench:
     def network(self, role: str) -> Network:
         role = role or self.detector.role
         if role not in self.networks:
-            width = self.detector.scaled(self.job.rows.take(slice(0, 0)), self.memory).shape[1]
+            width = self.detector.samples(self.job.rows.take(slice(0, 0)), self.memory).width
             layers = self.detector.networks(width)[role]
             network = Network(layers)
             # Every node draws its first weights from the same place of the seed tree: averages need a common start.

@@ -1,0 +1,174 @@
+"""Windows: what a detector sees of a row is the row and those before it, never across a border or a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BeforeValidator, Field
+
+from vedette.data.scaling import Scaler
+from vedette.data.table import Table
+from vedette.message import Array
+from vedette.settings import Settings
+
+__all__ = ["AnyWindow", "Samples", "Window", "segment_starts"]
+
+CACHE_BYTES = 512 * 2**20
+"""Scaled rows are kept when they take no more than this; else they are scaled again block by block."""
+
+CHUNK_VALUES = 2**18
+"""Values of a chunk of samples: what lies between the steps of scoring stays in the cache (benchmarks/scoring.py)."""
+
+
+class Window(Settings):
+    """What a detector sees of a row: the row itself and those before it in its recording, so that nothing waits for the future.
+
+    A window never spans two groups (files, devices), rows that were taken out, or a pause. Where fewer rows stand before a row, the
+    first of them is repeated to score it; training and thresholds use whole windows alone, as long as there is one.
+
+    Parameters
+    ----------
+    size
+        Rows of a window; 1 is the row alone. In a recipe the number itself stands for settings: ``window = 30``.
+    stride
+        Every how many rows a window is trained on; every row is scored.
+    scored
+        Whose residuals count in a score: those of the ``"last"`` row, the newest, or of the ``"whole"`` window.
+    pause
+        Longest time between two rows of a window, in units of the usual (median) interval; where the clock runs backwards a new
+        window begins too. Without times it does not matter.
+    """
+
+    size: int = Field(default=1, ge=1, le=100_000)
+    stride: int = Field(default=1, ge=1)
+    scored: Literal["last", "whole"] = "last"
+    pause: float = Field(default=5.0, ge=1)
+
+    def counted(self, values: Array) -> Array:
+        """Return the values that count in a score, [samples, n], of values [samples, window size × features]."""
+        return values if self.scored == "whole" else values[:, values.shape[1] - values.shape[1] // self.size :]
+
+
+def _sized(value: Any) -> Any:
+    return {"size": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+AnyWindow = Annotated[Window, BeforeValidator(_sized)]
+
+
+def segment_starts(table: Table, pause: float) -> Array:
+    """Return [rows] int64: the first row of the unbroken stretch of recording that each row belongs to.
+
+    Parameters
+    ----------
+    table
+        Rows, those of a group in time order.
+    scored
+        Whose residuals count in a score: those of the ``"last"`` row, the newest, or of the ``"whole"`` window.
+    pause
+        Longest time between neighbours, in units of the median one.
+    """
+    rows = len(table)
+    breaks = np.zeros(rows, dtype=bool)
+    breaks[:1] = True
+    if table.group is not None:
+        breaks[1:] |= np.diff(table.group.codes) != 0
+    if table.place is not None:
+        breaks[1:] |= np.diff(table.place) != 1
+    if table.time is not None and rows > 1:
+        steps = np.diff(table.time)
+        usual = steps[~breaks[1:] & (steps > 0)]
+        if usual.size:
+            breaks[1:] |= (steps < 0) | (steps > pause * np.median(usual))
+    at = np.arange(rows)
+    return np.maximum.accumulate(np.where(breaks, at, 0))
+
+
+class Samples:
+    """Rows as a network sees them: scaled, each with the rows of its window before it.
+
+    The one place that knows of borders, gaps and overlap; training, queries and scoring take their rows from here.
+
+    Parameters
+    ----------
+    scaler
+        How rows are scaled.
+    window
+        How many of them are seen at once.
+    table
+        Raw rows.
+
+    Attributes
+    ----------
+    width
+        Values of a sample: window size × scaled features, oldest row first.
+    """
+
+    def __init__(self, scaler: Scaler, window: Window, table: Table) -> None:
+        self.scaler, self.window, self.table = scaler, window, table
+        self.width = window.size * scaler.width
+        self._starts = segment_starts(table, window.pause) if window.size > 1 else None
+        self._kept: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def all(self) -> Array:
+        """Return the samples of all rows, [rows, width] float32."""
+        return self.take(np.arange(len(self)))
+
+    def whole(self) -> Array:
+        """Return the rows whose window is whole, every `stride`-th of a stretch; of none is whole, all rows."""
+        at = np.arange(len(self.table))
+        if self._starts is None:
+            return at[:: self.window.stride]
+        before = at - self._starts
+        whole = (before >= self.window.size - 1) & ((before - (self.window.size - 1)) % self.window.stride == 0)
+        return np.flatnonzero(whole) if whole.any() else at
+
+    def take(self, at: Array, keep: bool = True) -> Array:
+        """Return the samples that end at some rows.
+
+        Parameters
+        ----------
+        at
+            [n] int, row numbers.
+        keep
+            Whether to scale all rows now, if they fit, because more will be asked for.
+
+        Returns
+        -------
+        Array
+            [n, width] float32.
+        """
+        if keep and self._kept is None and len(self.table) * self.scaler.width * 4 <= CACHE_BYTES:
+            self._kept = self.scaler.transform(self.table)
+        if self._starts is None:
+            return self.scaler.transform(self.table.take(at)) if self._kept is None else np.asarray(self._kept[at])
+        rows = self._rows(at)
+        if self._kept is not None:
+            return np.asarray(self._kept[rows].reshape(len(at), self.width))
+        # Windows overlap: each row is scaled once.
+        low = int(rows.min()) if rows.size else 0
+        needed = np.zeros(int(rows.max()) - low + 1 if rows.size else 0, dtype=bool)
+        needed[rows - low] = True
+        scaled = self.scaler.transform(self.table.take(low + np.flatnonzero(needed)))
+        return np.asarray(scaled[(np.cumsum(needed) - 1)[rows - low]].reshape(len(at), self.width))
+
+    def chunks(self, whole: bool = False) -> Iterator[Array]:
+        """Yield all samples in order, [n, width] float32 at a time; with `whole` only those of `whole`."""
+        size = max(256, min(16_384, CHUNK_VALUES // max(self.width, 1)))
+        if self._starts is None:
+            for chunk in self.table.chunks(size):
+                yield self.scaler.transform(chunk)
+            return
+        at = self.whole() if whole else np.arange(len(self.table))
+        for first in range(0, len(at), size):
+            yield self.take(at[first : first + size], keep=False)
+
+    def _rows(self, at: Array) -> Array:
+        """Return [n, size] int, the rows of the windows that end at some rows."""
+        assert self._starts is not None
+        return np.maximum(at[:, None] + np.arange(1 - self.window.size, 1), self._starts[at][:, None])

@@ -1,0 +1,119 @@
+"""Windows: against a plain loop, and never across a border, a gap or what was taken out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.data.scaling import Scaler, Scaling
+from vedette.data.table import Coded, Feature, Table, concat
+from vedette.data.windows import Samples, Window, segment_starts
+from vedette.detectors.autoencoder import Autoencoder
+from vedette.errors import RecipeError
+from vedette.settings import validated
+
+
+def recording(rows: int, groups: list[int] | None = None, time: list[float] | None = None) -> Table:
+    """Rows that tell their number: the first feature is it, the second its negative."""
+    numbers = np.stack([np.arange(rows), -np.arange(rows)], axis=1).astype(np.float64)
+    group = None if groups is None else Coded(np.array(groups, dtype=np.int32), tuple("abcdef"))
+    return Table((Feature("n"), Feature("m")), numbers, group=group, time=None if time is None else np.array(time, dtype=float))
+
+
+def unscaled(table: Table) -> Scaler:
+    return Scaler(Scaling(), table.features, np.zeros(2), np.ones(2), {})
+
+
+def plain(table: Table, window: Window) -> list[list[int]]:
+    """The rows of each row's window, by a loop over what may not lie between two of them."""
+    found = []
+    for end in range(len(table)):
+        rows = [end]
+        while len(rows) < window.size:
+            at = rows[0]
+            same = at > 0 and (table.group is None or table.group.codes[at] == table.group.codes[at - 1])
+            next_to = at > 0 and (table.place is None or table.place[at] == table.place[at - 1] + 1)
+            rows.insert(0, at - 1 if same and next_to else at)
+            if rows[0] == rows[1]:
+                rows = [at] * (window.size - len(rows) + 1) + rows[1:]
+        found.append(rows[-window.size :])
+    return found
+
+
+@given(
+    groups=st.lists(st.integers(0, 2), min_size=1, max_size=40).map(sorted),
+    kept=st.lists(st.booleans(), min_size=40, max_size=40),
+    size=st.integers(1, 7),
+    stride=st.integers(1, 3),
+)
+def test_samples_are_those_of_a_plain_loop(groups, kept, size, stride):
+    whole = recording(len(groups), groups)
+    table = whole.take(np.array(kept[: len(groups)]))
+    window = Window(size=size, stride=stride)
+    samples = Samples(unscaled(whole), window, table)
+    wanted = plain(table, window)
+    numbers = table.numbers[:, 0]
+    first = samples.all()[:, ::2]
+    assert np.array_equal(first, np.array([numbers[rows] for rows in wanted]).reshape(len(table), size))
+    assert np.array_equal(samples.all()[:, 1::2], -first)
+    streamed = list(Samples(unscaled(whole), window, table).chunks())
+    assert np.array_equal(np.concatenate([samples.all()[:0], *streamed]), samples.all())
+    full = [end for end, rows in enumerate(wanted) if len(set(rows)) == size]
+    if size > 1 and full:
+        assert set(samples.whole()) <= set(full)
+        assert stride > 1 or list(samples.whole()) == full
+
+
+def test_rows_scaled_block_by_block_are_the_same(monkeypatch):
+    table = recording(900, [0] * 500 + [1] * 400)
+    window = Window(size=5)
+    kept = Samples(unscaled(table), window, table).all()
+    monkeypatch.setattr("vedette.data.windows.CACHE_BYTES", 0)
+    monkeypatch.setattr("vedette.data.windows.CHUNK_VALUES", 0)
+    samples = Samples(unscaled(table), window, table)
+    assert np.array_equal(samples.all(), kept)
+    assert np.array_equal(np.concatenate(list(samples.chunks())), kept)
+    shuffled = np.random.default_rng(0).permutation(900)[:50]
+    assert np.array_equal(samples.take(shuffled), kept[shuffled])
+
+
+def test_a_pause_and_a_clock_that_runs_backwards_begin_a_new_window():
+    table = recording(8, time=[0, 60, 120, 180, 1000, 1060, 500, 560])
+    assert segment_starts(table, pause=5).tolist() == [0, 0, 0, 0, 4, 4, 6, 6]
+    assert segment_starts(table, pause=100).tolist() == [0, 0, 0, 0, 0, 0, 6, 6]
+
+
+def test_stacked_tables_stay_apart():
+    table = concat([recording(3), recording(3).take(slice(1, 3)), recording(2).take(np.array([0]))])
+    assert segment_starts(table, pause=5).tolist() == [0, 0, 0, 3, 3, 5]
+
+
+def test_windows_do_not_span_rows_taken_out():
+    table = recording(6)
+    labelled = Table(table.features, table.numbers, label=np.array([0, 0, 1, 0, 0, 0], dtype=np.int8))
+    assert segment_starts(labelled.normal(), pause=5).tolist() == [0, 0, 2, 2, 2]
+    assert Samples(unscaled(table), Window(size=3), labelled.normal()).whole().tolist() == [4]
+    assert Samples(unscaled(table), Window(size=2), labelled.normal()).whole().tolist() == [1, 3, 4]
+
+
+def test_stride_counts_within_each_stretch():
+    table = recording(12, [0] * 6 + [1] * 6)
+    assert Samples(unscaled(table), Window(size=2, stride=2), table).whole().tolist() == [1, 3, 5, 7, 9, 11]
+    assert len(Samples(unscaled(table), Window(size=2, stride=2), table).all()) == 12
+
+
+def test_only_the_last_row_counts_unless_the_whole_window_shall():
+    values = np.arange(12.0).reshape(2, 6)
+    assert Window(size=3).counted(values).tolist() == [[4, 5], [10, 11]]
+    assert Window(size=3, scored="whole").counted(values).shape == (2, 6)
+    assert Window().counted(values).shape == (2, 6)
+
+
+def test_a_number_stands_for_a_window():
+    assert validated(Autoencoder, {"window": 30}, "detector").window == Window(size=30)
+    with pytest.raises(RecipeError, match=r"window"):
+        validated(Autoencoder, {"window": 0}, "detector")
+    with pytest.raises(RecipeError):
+        validated(Autoencoder, {"window": True}, "detector")
