@@ -23,7 +23,7 @@ def recording(rows: int, groups: list[int] | None = None, time: list[float] | No
 
 
 def unscaled(table: Table) -> Scaler:
-    return Scaler(Scaling(), table.features, np.zeros(2), np.ones(2), {})
+    return Scaler(Scaling(), table.features, np.array([[0.0, 0.0], [1.0, 1.0]]), {})
 
 
 def plain(table: Table, window: Window) -> list[list[int]]:

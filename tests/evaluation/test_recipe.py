@@ -129,7 +129,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(file: str, change: str, ne
         "seeds=three", "seeds=0", "seeds=1.5", "seeds.more=1", "seeds", "methods=federated", "protocol=strickt", "test=none",
         "features=[[1]]", "strategy=3", "strategy.rounds=many", "strategy.rounds=-1", "strategy.name=7", "detector.hidden=4",
         "detector.threshold.q=x", "detector.threshold={name = 'quantile', q = 2}", "detector.optimiser=fast", "data=[1]", "partition={}",
-        "protocols={}", "protocols.strict.split=odd", "protocols.strict=5", "protocols.mine.split=rows", "quick=fast", "title=[1, 2]",
+        "protocols={}", "protocols.strict.split=odd", "protocols.strict=5", "protocols.My own.split=rows", "quick=fast", "title=[1, 2]",
     ],
 )  # fmt: skip
 def test_an_impossible_value_is_said_in_one_line(file: str, change: str) -> None:

@@ -112,8 +112,7 @@ def make_trace(node: str = "pump-1", method: str = "federated", rows: int = 2000
     rng, label = np.random.default_rng(1), np.zeros(rows, dtype=np.int64)
     label[rows // 2 : rows // 2 + rows // 10] = 1
     score = rng.gamma(4, 0.03, rows) + label * 0.4
-    kind = tuple(np.where(label, "leak", "normal").tolist())
-    return Trace(method, "strict", node, np.arange(rows) * 1.0, score, label, 0.4, kind)._replace(**changed)
+    return Trace(method, "strict", node, np.arange(rows) * 1.0, score, label, 0.4)._replace(**changed)
 
 
 def curves(methods: tuple[str, ...] = ("federated", "local"), rounds: int = 20, protocols: tuple[str, ...] = ("strict",)) -> list[Curve]:
@@ -247,7 +246,7 @@ def test_an_empty_run_still_makes_a_page(tmp_path: Path) -> None:
 def test_names_from_users_cannot_leave_their_place(tmp_path: Path) -> None:
     run = make_run(nodes=HOSTILE, methods=("flag-all", "federated", *HOSTILE[:4]), seeds=(1,), title=HOSTILE[0], notes=list(HOSTILE))
     run["data"]["name"] = run["runtime"] = run["description"] = HOSTILE[1]
-    traces = [make_trace(node, kind=(HOSTILE[0],) * 2000) for node in HOSTILE[:4]]
+    traces = [make_trace(node) for node in HOSTILE[:4]]
     traces.append(make_trace(HOSTILE[0], HOSTILE[1]))
     page = written(tmp_path, run, curves(HOSTILE[:3]), traces, [Holding(node, 100, 3, 40) for node in HOSTILE])
     harmless(page)
@@ -278,7 +277,7 @@ def test_thinning_out_keeps_every_peak(rows: int) -> None:
 def test_a_lone_peak_among_a_million_readings_is_drawn_and_counted_in_time(tmp_path: Path) -> None:
     score = np.random.default_rng(3).uniform(0.05, 0.1, 1_000_000)
     score[654_321] = 900.0
-    trace = make_trace(time=np.arange(1e6), score=score, label=np.zeros(1_000_000), threshold=5.0, kind=())
+    trace = make_trace(time=np.arange(1e6), score=score, label=np.zeros(1_000_000), threshold=5.0)
     started = time.perf_counter()
     svg = plots.trace_figure([trace], plots.styles(["federated"]))
     assert time.perf_counter() - started < 2
@@ -304,7 +303,7 @@ def test_a_threshold_far_below_the_scores_is_drawn_where_it_is() -> None:
     "changed",
     [
         {"time": None},
-        {"label": None, "kind": ()},
+        {"label": None},
         {"score": np.full(2000, 0.3)},
         {"score": np.zeros(2000), "threshold": 0.0},
         {"threshold": 1e6},
@@ -317,8 +316,8 @@ def test_a_threshold_far_below_the_scores_is_drawn_where_it_is() -> None:
         {"time": np.arange(2000)[::-1] * 1.0},
         {"time": np.repeat([1.6e9, 1.7e9], 1000) + np.arange(2000)},
         {"time": np.arange(2000), "label": np.ones(2000)},
-        {"time": np.array([3.0]), "score": np.array([0.7]), "label": np.array([1]), "kind": ("leak",)},
-        {"time": np.array([]), "score": np.array([]), "label": np.array([]), "kind": ()},
+        {"time": np.array([3.0]), "score": np.array([0.7]), "label": np.array([1])},
+        {"time": np.array([]), "score": np.array([]), "label": np.array([])},
     ],
 )
 def test_odd_traces_are_drawn(tmp_path: Path, changed: dict[str, Any]) -> None:
@@ -329,11 +328,17 @@ def test_odd_traces_are_drawn(tmp_path: Path, changed: dict[str, Any]) -> None:
 
 
 def test_what_is_found_of_each_kind_is_counted(tmp_path: Path) -> None:
-    score, kind = np.array([0.1, 0.9, 0.9, 0.2, 0.9]), ("", "leak", "leak", "leak", "normal")
+    score = np.array([0.1, 0.9, 0.9, 0.2, 0.9])
+    about = {"method": "federated", "protocol": "strict", "split": "test"}
+    kinds = [{**about, "seed": seed, "kind": "leak", "rows": 3, "found": found} for seed, found in ((7, 2), (8, 3), (9, 1))]
     page = written(
-        tmp_path, make_run(), (), [make_trace(score=score, kind=kind, label=np.array([0, 1, 1, 1, 0]), time=None, threshold=0.8)]
+        tmp_path,
+        make_run(kinds=[*kinds, {**kinds[0], "split": "validation", "kind": "spike"}]),
+        (),
+        [make_trace(score=score, label=np.array([0, 1, 1, 1, 0]), time=None, threshold=0.8)],
     )
     assert '<th scope="row">leak</th><td>3</td><td>66.7\u00a0%</td>' in page.source
+    assert "spike" not in page.text
     assert "finds 2 of 3 anomalous readings · 1 false alarm on 2 normal ones" in page.text
 
 

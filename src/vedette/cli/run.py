@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 __all__ = ["run"]
-
-
-class Protocols(StrEnum):
-    """What --protocol takes."""
-
-    published = "published"
-    strict = "strict"
-    both = "both"
 
 
 def _recipe_names(incomplete: str) -> list[str]:
@@ -32,7 +23,9 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="One seed and few rounds: to see that it works.")] = False,
-    protocol: Annotated[Protocols | None, typer.Option("--protocol", help="Instead of the recipe's choice.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", metavar="NAME", help="Instead of the recipe's choice; 'both' runs all it has.")
+    ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout instead of the table.")] = False,
@@ -47,10 +40,10 @@ def run(
     from vedette.evaluation.recipe import load_recipe
 
     chosen = load_recipe(recipe, quick, changes or [])
-    protocols = chosen.chosen_protocols(protocol.value if protocol else None)
+    protocols = chosen.chosen_protocols(protocol)
     folder = RunFolder(out or Path("runs") / chosen.name)
     experiment = folder.experiment(chosen, root, seed, protocols, resume)
-    with progress(experiment.steps, quiet or as_json) as experiment.on_progress:
+    with progress(lambda: experiment.steps, quiet or as_json) as experiment.on_progress:
         result = experiment.run()
     written = folder.store(result)
     if as_json:

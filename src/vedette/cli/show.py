@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -97,13 +97,13 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 @contextmanager
-def progress(steps: int, quiet: bool) -> Iterator[OnProgress]:
+def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
     """Show a bar over the rounds of all methods and seeds; yields what to call after each round.
 
     Parameters
     ----------
     steps
-        Runs in rounds that will come.
+        Tells the runs in rounds that will come, as far as is known yet.
     quiet
         Show nothing.
     """
@@ -115,13 +115,14 @@ def progress(steps: int, quiet: bool) -> Iterator[OnProgress]:
     percent = TextColumn("{task.percentage:>3.0f} %")
     columns = (BarColumn(30), percent, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console(error=True), transient=True) as bar:
-        task, done = bar.add_task("loading the data", total=float(steps)), dict[str, float]()
+        task, done = bar.add_task("loading the data", total=float(steps())), dict[str, float]()
 
         def on_round(label: str, entry: Round) -> None:
             if entry.stage == "rounds":
                 done[label] = entry.number / entry.of
                 loss = "" if entry.loss is None else f", loss {entry.loss:.4g}"
-                bar.update(task, completed=sum(done.values()), description=f"{label}, round {entry.number} of {entry.of}{loss}")
+                said = f"{label}, round {entry.number} of {entry.of}{loss}"
+                bar.update(task, completed=sum(done.values()), total=float(steps()), description=said)
             elif entry.stage == "calibrate":
                 done[label] = 1.0
                 bar.update(task, completed=sum(done.values()), description=f"{label}, threshold set")

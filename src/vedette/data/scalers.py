@@ -1,22 +1,23 @@
-"""Number scalers: affine steps on number columns, fitted from statistics that merge."""
+"""Number scalers: a step on each number column, fitted from statistics that merge."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import ClassVar
 
 import numpy as np
 
-from vedette.data.summaries import Extremes, Moments
+from vedette.data.summaries import Extremes, Moments, Points, normal_shares
 from vedette.message import Array
 from vedette.registry import Registry
 
-__all__ = ["SCALERS", "MinMax", "NumberScaler", "Standard"]
+__all__ = ["SCALERS", "MinMax", "NumberScaler", "Quantile", "Standard"]
 
 
 class NumberScaler(ABC):
-    """An affine step on the number columns: ``(x - shift) / scale``.
+    """A growing function of each number column.
 
     Attributes
     ----------
@@ -35,8 +36,12 @@ class NumberScaler(ABC):
         """Merge summaries of several nodes."""
 
     @abstractmethod
-    def fitted(self, table: Array) -> tuple[Array, Array]:
-        """Return shift and scale, [columns] each; a constant column gets scale 1, so that it becomes 0."""
+    def fitted(self, table: Array) -> Array:
+        """Return what `apply` needs, [k, columns] float64, of a summary."""
+
+    @abstractmethod
+    def apply(self, values: Array, fitted: Array) -> Array:
+        """Scale values [rows, columns]; NaN stays NaN. A constant column becomes 0, and 1 when it doubles."""
 
     @abstractmethod
     def seen(self, table: Array) -> Array:
@@ -47,7 +52,15 @@ class NumberScaler(ABC):
         """Tell the columns that had one value only, [columns] bool."""
 
 
-class MinMax(NumberScaler):
+class _Affine(NumberScaler, ABC):
+    """Base of ``(x - shift) / scale``; both make what is fitted."""
+
+    def apply(self, values: Array, fitted: Array) -> Array:
+        shift, scale = fitted
+        return np.asarray((values - shift) / scale)
+
+
+class MinMax(_Affine):
     """To [0, 1] by the smallest and largest training value."""
 
     middle: ClassVar[float] = 0.5
@@ -58,9 +71,9 @@ class MinMax(NumberScaler):
     def merged(self, tables: Sequence[Array]) -> Array:
         return Extremes.merged(Extremes.from_table(table) for table in tables).table()
 
-    def fitted(self, table: Array) -> tuple[Array, Array]:
+    def fitted(self, table: Array) -> Array:
         low, high = table
-        return low, np.where(high > low, high - low, _unit(low))
+        return np.stack([low, np.where(high > low, high - low, _unit(low))])
 
     def seen(self, table: Array) -> Array:
         return np.asarray(np.isfinite(table[0]))
@@ -69,7 +82,7 @@ class MinMax(NumberScaler):
         return np.asarray(table[0] == table[1])
 
 
-class Standard(NumberScaler):
+class Standard(_Affine):
     """To mean 0 and standard deviation 1 of the training values."""
 
     middle: ClassVar[float] = 0.0
@@ -80,9 +93,9 @@ class Standard(NumberScaler):
     def merged(self, tables: Sequence[Array]) -> Array:
         return Moments.merged(Moments.from_table(table) for table in tables).table()
 
-    def fitted(self, table: Array) -> tuple[Array, Array]:
+    def fitted(self, table: Array) -> Array:
         moments = Moments.from_table(table)
-        return moments.mean, np.where(self.constant(table), _unit(moments.mean), np.sqrt(moments.variance))
+        return np.stack([moments.mean, np.where(self.constant(table), _unit(moments.mean), np.sqrt(moments.variance))])
 
     def seen(self, table: Array) -> Array:
         return np.asarray(table[0] > 0)
@@ -93,9 +106,57 @@ class Standard(NumberScaler):
         return np.asarray(np.sqrt(moments.variance) <= 1e-12 * np.abs(moments.mean))
 
 
+class Quantile(NumberScaler):
+    """To a normal distribution by rank among the training values: what is rare is far from 0, whatever its size.
+
+    The smallest and the largest training value become -4 and 4; beyond them it goes on in a straight line, 8 for the training range.
+    Equal values share the rank of their middle. What travels are up to 258 of a node's values of each feature, with their counts.
+    """
+
+    middle: ClassVar[float] = 0.0
+
+    def summary(self, values: Array) -> Array:
+        return Points.of(values).table()
+
+    def merged(self, tables: Sequence[Array]) -> Array:
+        return Points.merged(Points.from_table(table) for table in tables).table()
+
+    def fitted(self, table: Array) -> Array:
+        points = Points.from_table(table)
+        shares = (np.cumsum(points.weights, axis=0) - points.weights / 2) / np.maximum(points.weights.sum(axis=0), 1)
+        inside = np.clip(shares, *normal_shares(np.array([-Points.REACH, Points.REACH])))
+        scaled = np.vectorize(NormalDist().inv_cdf)(inside)
+        last = (points.weights > 0).sum(axis=0) - 1
+        scaled[0] = -Points.REACH
+        scaled[last, np.arange(len(last))] = Points.REACH
+        return np.concatenate([points.values, scaled])
+
+    def apply(self, values: Array, fitted: Array) -> Array:
+        points, scaled = np.split(fitted, 2)
+        found = np.empty(values.shape)
+        for place, (column, knots, heights) in enumerate(zip(values.T, points.T, scaled.T, strict=True)):
+            used = int(np.isfinite(knots).sum())
+            low, high = knots[0], knots[used - 1]
+            if used == 1:
+                found[:, place] = (column - low) / _unit(low)
+                continue
+            inside = np.interp(column, knots[:used], heights[:used])
+            beyond = np.where(column > high, column - high, np.minimum(column - low, 0))
+            found[:, place] = inside + beyond * (2 * Points.REACH / (high - low))
+        return found
+
+    def seen(self, table: Array) -> Array:
+        return np.asarray(Points.from_table(table).weights[0] > 0)
+
+    def constant(self, table: Array) -> Array:
+        return np.asarray((Points.from_table(table).weights > 0).sum(axis=0) == 1)
+
+
 def _unit(value: Array) -> Array:
     """Return the size of a constant value, so that a doubled one is 1 away; 1 where it is 0."""
     return np.where(value == 0, 1.0, np.abs(value))
 
 
-SCALERS: Registry[type[NumberScaler]] = Registry("scaler", {"min-max": f"{__name__}:MinMax", "standard": f"{__name__}:Standard"})
+SCALERS: Registry[type[NumberScaler]] = Registry(
+    "scaler", {"min-max": f"{__name__}:MinMax", "standard": f"{__name__}:Standard", "quantile": f"{__name__}:Quantile"}
+)

@@ -33,7 +33,8 @@ class Scaling(Settings):
     log
         Whether numbers pass through sign(x)·log(1 + |x|) first; for counts and byte sums that span decades.
     numbers
-        ``"min-max"`` or ``"standard"``.
+        ``"min-max"``, ``"standard"`` or ``"quantile"``, which maps ranks among the training values to a normal distribution: for
+        heavy tails and many ties, where a rare combination of small values must stand out.
     categories
         ``"one-hot"`` or ``"ordinal"``.
     order
@@ -125,8 +126,7 @@ class Scaling(Settings):
         constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same)
         if len(constant) == len(numbers) and all(len(known) < 2 for known in levels.values()):
             raise DataUnusable("every feature is constant in the training rows: there is nothing to learn from")
-        shift, scale = step.fitted(table)
-        return Scaler(self, tuple(features), shift, scale, levels, constant)
+        return Scaler(self, tuple(features), step.fitted(table), levels, constant)
 
 
 class Scaler:
@@ -138,8 +138,8 @@ class Scaler:
         The settings it was fitted under.
     features
         The features it takes.
-    shift, scale
-        [number features] float64.
+    fitted
+        [k, number features] float64, from the number scaler's `fitted`.
     levels
         Known levels of each category feature.
     constant
@@ -150,22 +150,21 @@ class Scaler:
         self,
         scaling: Scaling,
         features: tuple[Feature, ...],
-        shift: Array,
-        scale: Array,
+        fitted: Array,
         levels: Mapping[str, tuple[str, ...]],
         constant: tuple[str, ...] = (),
     ) -> None:
-        self.scaling, self.features, self.shift, self.scale = scaling, features, shift, scale
+        self.scaling, self.features, self.fitted = scaling, features, fitted
         self.levels, self.constant = dict(levels), constant
         self._encoder = ENCODERS[scaling.categories]()
         self._numbers = [feature.name for feature in features if feature.kind == "number"]
-        middle = SCALERS[scaling.numbers].middle
-        self._middle = np.array([0.0 if name in constant else middle for name in self._numbers])
+        self._step = SCALERS[scaling.numbers]()
+        self._middle = np.array([0.0 if name in constant else self._step.middle for name in self._numbers])
 
     @property
     def width(self) -> int:
         """Number of columns that come out."""
-        return len(self.shift) + sum(self._encoder.width(len(known)) for known in self.levels.values())
+        return len(self._numbers) + sum(self._encoder.width(len(known)) for known in self.levels.values())
 
     @property
     def names(self) -> list[str]:
@@ -193,12 +192,11 @@ class Scaler:
         if table.features != self.features:
             raise DetectorMisused(_difference(self.features, table.features))
         scaled = np.empty((len(table), self.width), dtype=np.float32)
-        start = len(self.shift)
+        start = len(self._numbers)
         block = max(1, CACHED // max(start, 1))
-        for first in range(0, len(table), block):
-            rows = slice(first, first + block)
+        for rows, values in table.blocks(block):
             with np.errstate(over="ignore"):
-                numbers = (self.scaling.spread(table.numbers[rows]) - self.shift) / self.scale
+                numbers = self._step.apply(self.scaling.spread(values), self.fitted)
             scaled[rows, :start] = np.clip(np.where(np.isnan(numbers), self._middle, numbers), -LIMIT, LIMIT)
         for known, column in zip(self.levels.values(), table.categories, strict=True):
             encoded = self._encoder.encode(column.places(known), len(known))
@@ -214,7 +212,7 @@ class Scaler:
             "levels": self.levels,
             "constant": self.constant,
         }
-        return {"scaling.shift": self.shift, "scaling.scale": self.scale, "scaling.about": json.dumps(about)}
+        return {"scaling.numbers": self.fitted, "scaling.about": json.dumps(about)}
 
     @classmethod
     def from_memory(cls, memory: Memory) -> Scaler:
@@ -230,8 +228,7 @@ class Scaler:
         about = json.loads(str(memory["scaling.about"]))
         features = tuple(Feature(name, kind, unit) for name, kind, unit in about["features"])
         levels = {feature: tuple(known) for feature, known in about["levels"].items()}
-        shift, scale = np.asarray(memory["scaling.shift"]), np.asarray(memory["scaling.scale"])
-        return cls(Scaling(**about["settings"]), features, shift, scale, levels, tuple(about["constant"]))
+        return cls(Scaling(**about["settings"]), features, np.asarray(memory["scaling.numbers"]), levels, tuple(about["constant"]))
 
 
 def _difference(wanted: Sequence[Feature], got: Sequence[Feature]) -> str:

@@ -6,12 +6,13 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from functools import reduce
+from statistics import NormalDist
 
 import numpy as np
 
 from vedette.message import Array
 
-__all__ = ["Extremes", "Moments", "Sketch"]
+__all__ = ["Extremes", "Moments", "Points", "Sketch", "normal_shares"]
 
 GREATEST = np.float64(1e150)
 """Cells beyond this size are no measurements; their squares would not be finite."""
@@ -89,9 +90,12 @@ class Extremes:
     @classmethod
     def of(cls, values: Array) -> Extremes:
         """Summarise [rows, columns]; cells that are NaN, infinite or beyond `GREATEST` are left out."""
-        known = _known(values)
-        low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
-        high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
+        low, high = values.min(axis=0, initial=np.inf), values.max(axis=0, initial=-np.inf)
+        # A cell that is missing or absurd shows in one of them.
+        if not (_known(low) & _known(high)).all():
+            known = _known(values)
+            low = np.where(known, values, np.inf).min(axis=0, initial=np.inf)
+            high = np.where(known, values, -np.inf).max(axis=0, initial=-np.inf)
         return cls(low.astype(np.float64), high.astype(np.float64))
 
     @classmethod
@@ -108,6 +112,79 @@ class Extremes:
     def from_table(cls, table: Array) -> Extremes:
         """Inverse of `table`."""
         return cls(*np.asarray(table, dtype=np.float64))
+
+
+class Points:
+    """The distribution of each column as weighted points: exact while it has few distinct values, else thinned evenly in normal quantiles.
+
+    Parameters
+    ----------
+    values
+        [`MOST`, columns] float64, ascending; +inf where there are no more points.
+    weights
+        [`MOST`, columns] float64, how many rows each point stands for.
+    """
+
+    MOST = 258
+    REACH = 4.0
+    """Standard deviations of a normal distribution between the middle and the outermost points."""
+
+    def __init__(self, values: Array, weights: Array) -> None:
+        self.values, self.weights = values, weights
+
+    @classmethod
+    def of(cls, values: Array) -> Points:
+        """Summarise [rows, columns]; cells that are NaN, infinite or beyond `GREATEST` are left out."""
+        columns = np.asarray(values, dtype=np.float64).T
+        return cls._stacked([cls._thinned(*np.unique(column[_known(column)], return_counts=True)) for column in columns])
+
+    @classmethod
+    def merged(cls, parts: Iterable[Points]) -> Points:
+        """Merge summaries of disjoint rows."""
+        kept = list(parts)
+        found = []
+        for column in range(kept[0].values.shape[1]):
+            values, weights = (np.concatenate([each[:, column] for each in arrays]) for arrays in _pairs(kept))
+            distinct, place = np.unique(values[weights > 0], return_inverse=True)
+            found.append(cls._thinned(distinct, np.bincount(place, weights=weights[weights > 0], minlength=len(distinct))))
+        return cls._stacked(found)
+
+    @classmethod
+    def _thinned(cls, values: Array, weights: Array) -> tuple[Array, Array]:
+        if len(values) <= cls.MOST:
+            return values, weights
+        # The outermost two stay; of those between that fall into one bin the heaviest stands for all, so that ties stay exact.
+        middle = (np.cumsum(weights) - weights / 2) / weights.sum()
+        bins = np.searchsorted(normal_shares(np.linspace(-cls.REACH, cls.REACH, cls.MOST - 1)[1:-1]), middle) + 1
+        bins[0], bins[-1] = 0, cls.MOST - 1
+        heaviest = np.lexsort((weights, bins))
+        used, last = np.unique(bins[heaviest][::-1], return_index=True)
+        return values[heaviest[::-1][last]], np.bincount(bins, weights=weights, minlength=cls.MOST)[used]
+
+    @classmethod
+    def _stacked(cls, columns: Sequence[tuple[Array, Array]]) -> Points:
+        values, weights = np.full((cls.MOST, len(columns)), np.inf), np.zeros((cls.MOST, len(columns)))
+        for place, (points, counts) in enumerate(columns):
+            values[: len(points), place], weights[: len(points), place] = points, counts
+        return cls(values, weights)
+
+    def table(self) -> Array:
+        """Return the summary as [2 · `MOST`, columns] float64, to travel."""
+        return np.concatenate([self.values, self.weights])
+
+    @classmethod
+    def from_table(cls, table: Array) -> Points:
+        """Inverse of `table`."""
+        return cls(*np.split(np.asarray(table, dtype=np.float64), 2))
+
+
+def normal_shares(deviations: Array) -> Array:
+    """Return the shares of a normal distribution below some numbers of standard deviations."""
+    return np.array([NormalDist().cdf(each) for each in np.asarray(deviations, dtype=np.float64)])
+
+
+def _pairs(parts: Sequence[Points]) -> tuple[list[Array], list[Array]]:
+    return [part.values for part in parts], [part.weights for part in parts]
 
 
 class Sketch:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import DataUnusable
-from vedette.evaluation.methods import Bench, Setting, method_named
+from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
-from vedette.evaluation.scoring import Scored, metric_rows
+from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows
+from vedette.message import Memory
 from vedette.runtimes.base import Outcome, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.settings import describe
@@ -94,16 +96,17 @@ class Experiment:
         self.protocols = list(protocols) or recipe.chosen_protocols()
         self.checkpoints, self.resume, self.on_progress, self.on_start = checkpoints, resume, on_progress, on_start
         self._started = False
-        self.methods = {name: method_named(name) for name in recipe.methods}
+        self.methods = {name: method_named(name, recipe) for name in recipe.methods}
+        self.folds = 1
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
         self._loaded: dict[int | None, Dataset] = {}
 
     @property
     def steps(self) -> int:
-        """How many runs in rounds there will be, for a progress bar."""
-        in_rounds = sum(method in ("untrained", "local", "centralised", "federated") for method in self.methods)
-        return len(self.protocols) * self.recipe.seeds * in_rounds
+        """How many runs in rounds there will be, for a progress bar; more are known of once the data are read."""
+        in_rounds = sum(runs_of(name, self.recipe) for name in self.methods)
+        return len(self.protocols) * self.recipe.seeds * self.folds * in_rounds
 
     def run(self) -> Result:
         """Run all protocols, seeds and methods.
@@ -116,19 +119,28 @@ class Experiment:
         result = Result(run={})
         seeds = [self.seed + i for i in range(self.recipe.seeds)]
         rows: list[dict[str, Any]] = []
+        kinds: list[dict[str, Any]] = []
         about: dict[str, dict[str, Any]] = {}
         for protocol in self.protocols:
             recipe = self.recipe.under(protocol)
             for seed in seeds:
                 with self._timed("data"):
-                    parts = recipe.protocols[protocol].parts(self._dataset(recipe, seed), seed)
-                    setting = _shared_out(recipe, protocol, seed, parts)
-                first = protocol == self.protocols[0] and seed == seeds[0]
-                if first:
-                    result.holdings = _holdings(recipe, seed, parts)
-                if seed == seeds[0]:
-                    about[protocol] = _about(recipe, setting, parts)
-                rows += self._table(setting, result, first)
+                    dataset = self._dataset(recipe, seed)
+                    folds = recipe.protocols[protocol].folds(dataset, seed)
+                self.folds = max(self.folds, len(folds))
+                tables: dict[str, Figures] = {}
+                for fold, parts_of in folds.items():
+                    with self._timed("data"):
+                        parts = parts_of()
+                        setting = _shared_out(recipe, protocol, seed, fold, parts)
+                    first = protocol == self.protocols[0] and seed == seeds[0] and not tables
+                    if first:
+                        result.holdings = _holdings(recipe, seed, parts)
+                    if seed == seeds[0]:
+                        about[protocol] = _about(recipe, setting, parts, about.get(protocol) if tables else None)
+                    tables[fold] = self._table(setting, result, first)
+                found = tables[""] if "" in tables else folded(tables)
+                rows, kinds = rows + found.rows, kinds + found.kinds
         result.run = {
             "schema": "vedette.run/1",
             "recipe": self.recipe.name,
@@ -141,40 +153,50 @@ class Experiment:
             "runtime": "local",
             "data": {**about[self.protocols[0]], "protocols": about},
             "rows": rows,
+            "kinds": kinds,
             "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
             "traffic_bytes": self._traffic,
             "settings": self.recipe.model_dump(mode="json"),
         }
         return result
 
-    def _table(self, setting: Setting, result: Result, first: bool) -> list[dict[str, Any]]:
+    def _table(self, setting: Setting, result: Result, first: bool) -> Figures:
         """Train and score every method on one setting."""
-        rows: list[dict[str, Any]] = []
+        figures = Figures([], [])
         bench = Bench(setting, lambda *run: self._carried(setting, *run))
         for name, method in self.methods.items():
             with self._timed(f"train {name}"):
                 made = method(bench)
-            if made.curve:
+            if made.curve and (first or not setting.fold):
                 result.curves.append(Curve(name, setting.protocol, setting.seed, made.curve))
             if first and made.detectors:
                 result.detectors[name] = made.detectors
             for split, tests in setting.tests.items():
                 with self._timed(f"score {name}"):
                     scored = made.score(tests)
-                rows += metric_rows(scored, {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed})
+                about = {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed}
+                figures.rows.extend(metric_rows(scored, about))
+                figures.kinds.extend(kind_rows(scored, about))
                 if first and split == "test" and name == "federated":
                     result.traces = _traces(name, setting, scored, tests)
-        return rows
+        return figures
 
     def _carried(
-        self, setting: Setting, name: str, detector: NetworkDetector, strategy: Strategy, train: Fleet, calibration: Fleet
+        self,
+        setting: Setting,
+        name: str,
+        detector: NetworkDetector,
+        strategy: Strategy,
+        train: Fleet,
+        calibration: Fleet,
+        start: Mapping[str, Memory] | None,
     ) -> Outcome:
-        label = f"{setting.protocol}, seed {setting.seed}, {name}"
-        file = None if self.checkpoints is None else self.checkpoints / f"{setting.protocol}-{setting.seed}-{name}.safetensors"
-        runtime = LocalRuntime(train, calibration, file, self.resume)
+        label = f"{setting.label}, {name}"
+        file = None if self.checkpoints is None else self.checkpoints / f"{quote(label.replace(', ', '-'), safe=' ')}.safetensors"
+        runtime = LocalRuntime(train, calibration, file, self.resume, start=start)
         plan = plan_of(detector, strategy, setting.seed)
         outcome = runtime.run(plan, lambda entry, _: self._round_done(label, entry))
-        if name != "centralised":
+        if POOLED not in train and start is None:
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
         return outcome
 
@@ -197,7 +219,7 @@ class Experiment:
         self._timing[what] = self._timing.get(what, 0.0) + time.perf_counter() - begin
 
 
-def _shared_out(recipe: Recipe, protocol: str, seed: int, parts: Parts) -> Setting:
+def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts) -> Setting:
     """Share the parts of a data set out among the nodes."""
     one_class = recipe.detector.learning == "one-class"
     if not one_class and (parts.train.label is None or not parts.train.label.any()):
@@ -213,21 +235,30 @@ def _shared_out(recipe: Recipe, protocol: str, seed: int, parts: Parts) -> Setti
     calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
     tests: dict[str, Fleet | Table] = {}
     for part, table in (("validation", parts.validation), ("test", parts.test)):
-        if len(table) and recipe.test == "own":
+        # A device left out is no node of its fold: all nodes' detectors are tried on it.
+        left_out = part == "test" and recipe.protocols[protocol].leave_out == "group"
+        if len(table) and recipe.test == "own" and not left_out:
             tests[part] = fleet(part, table)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
-    return Setting(recipe, protocol, seed, train, calibration, tests)
+    return Setting(recipe, protocol, seed, train, calibration, tests, fold)
 
 
-def _about(recipe: Recipe, setting: Setting, parts: Parts) -> dict[str, Any]:
-    label = parts.test.label
+def _about(recipe: Recipe, setting: Setting, parts: Parts, before: dict[str, Any] | None) -> dict[str, Any]:
+    """Describe the data of a split, or of a fold together with those before it."""
+    assert parts.test.label is not None
+    rows, anomalies = len(parts.test), int((parts.test.label != 0).sum())
+    if before is not None:
+        rows, anomalies = rows + before["rows_test"], anomalies + before["anomalies_test"]
+        return {**before, "folds": before["folds"] + 1, "rows_test": rows, "anomalies_test": anomalies, "anomaly_share": anomalies / rows}
     return {
         "name": describe(LOADERS, recipe.data)["name"],
         "nodes": len(setting.train),
+        "folds": 1,
         "rows_train": len(parts.train.normal()) if recipe.detector.learning == "one-class" else len(parts.train),
-        "rows_test": len(parts.test),
-        "anomaly_share": None if label is None else round(float((label != 0).mean()), 6),
+        "rows_test": rows,
+        "anomalies_test": anomalies,
+        "anomaly_share": anomalies / rows,
     }
 
 
@@ -256,6 +287,5 @@ def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Flee
     for part in scored:
         if part.node in chosen:
             table = tests if isinstance(tests, Table) else tests[part.node]
-            kind = () if table.kind is None else tuple(table.kind.texts())
-            traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold, kind))
+            traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold))
     return sorted(traces, key=lambda trace: list(chosen).index(trace.node))

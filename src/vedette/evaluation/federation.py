@@ -12,7 +12,7 @@ from vedette.detectors.base import Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import RecipeError
 from vedette.evaluation.report import Curve, Trace, write_report
-from vedette.evaluation.scoring import metric_rows, score_fleet
+from vedette.evaluation.scoring import kind_rows, metric_rows, score_fleet
 from vedette.runtimes.base import OnRound, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.strategies.base import Strategy
@@ -89,6 +89,7 @@ class Federation:
                 "anomaly_share": anomalies / rows if rows else None,
             },
             "rows": metric_rows(scored, about),
+            "kinds": kind_rows(scored, about),
             "timing": {},
             "traffic_bytes": {"federated": sum(entry.sent + entry.received for entry in self.history)},
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -13,18 +13,19 @@ from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
-from vedette.errors import RecipeError
-from vedette.evaluation.recipe import Recipe
+from vedette.errors import UnknownName
+from vedette.evaluation.recipe import Recipe, Variant
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
 from vedette.message import Array, Memory
-from vedette.registry import Registry
+from vedette.registry import Registry, suggestion
 from vedette.runtimes.base import Outcome
 from vedette.seeds import stream
-from vedette.settings import build
 from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
 
-__all__ = ["METHODS", "Made", "Method", "Setting", "method_named"]
+__all__ = ["METHODS", "POOLED", "Made", "Method", "Setting", "method_named", "runs_of"]
+
+D = TypeVar("D", bound=Detector)
 
 POOLED = "centralised"
 
@@ -36,8 +37,8 @@ class Setting(NamedTuple):
     ----------
     recipe
         With the keys that the protocol sets.
-    protocol, seed
-        Where it belongs.
+    protocol, seed, fold
+        Where it belongs; the fold is "" where there is but one split.
     train, calibration
         By node; one-class detectors get normal rows only.
     tests
@@ -50,6 +51,12 @@ class Setting(NamedTuple):
     train: Fleet
     calibration: Fleet
     tests: Mapping[str, Fleet | Table]
+    fold: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called in progress bars and names of files."""
+        return f"{self.protocol}, seed {self.seed}{self.fold and f', {self.fold}'}"
 
 
 class Made(NamedTuple):
@@ -70,8 +77,9 @@ class Made(NamedTuple):
     curve: Sequence[float] = ()
 
 
-Carry: TypeAlias = Callable[[str, NetworkDetector, Strategy, Fleet, Fleet], Outcome]
-"""Carries a run out, under a name: detector, strategy, training rows, calibration rows."""
+Start: TypeAlias = Mapping[str, Memory] | None
+Carry: TypeAlias = Callable[[str, NetworkDetector, Strategy, Fleet, Fleet, Start], Outcome]
+"""Carries a run out, under a name: detector, strategy, training rows, calibration rows, memories to go on from."""
 
 
 class Bench:
@@ -88,14 +96,19 @@ class Bench:
     def __init__(self, setting: Setting, carry: Carry) -> None:
         self.setting, self.detector, self.strategy = setting, setting.recipe.detector, setting.recipe.strategy
         self._carry = carry
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: list[tuple[tuple[Any, ...], Outcome]] = []
 
-    def carried(self, name: str, detector: NetworkDetector, strategy: Strategy, pooled: bool = False) -> Outcome:
-        """Run in rounds, on the fleet or on its pooled rows; the second time the same name gives the same outcome."""
-        if name not in self._outcomes:
+    def carried(
+        self, name: str, detector: NetworkDetector, strategy: Strategy, pooled: bool = False, after: Outcome | None = None
+    ) -> Outcome:
+        """Run in rounds, on the fleet or on its pooled rows, from the start or after another run; the same run again gives the same."""
+        run = (detector, strategy, pooled, None if after is None else id(after))
+        found = next((outcome for known, outcome in self._outcomes if known == run), None)
+        if found is None:
             fleets = (self.pooled, self.pooled_calibration) if pooled else (self.setting.train, self.setting.calibration)
-            self._outcomes[name] = self._carry(name, detector, strategy, *fleets)
-        return self._outcomes[name]
+            found = self._carry(name, detector, strategy, *fleets, None if after is None else after.memories)
+            self._outcomes.append((run, found))
+        return found
 
     @cached_property
     def pooled(self) -> Fleet:
@@ -150,61 +163,112 @@ def untrained(bench: Bench) -> Made:
 @METHODS.register("local")
 def local(bench: Bench) -> Made:
     """Each node by itself, with steps as in the federation: own scaling, own training, own threshold, nothing shared."""
-    alone = bench.detector.model_copy(
-        update={
-            "scaling": bench.detector.scaling.model_copy(update={"fit": "local"}),
-            "threshold": bench.detector.threshold.model_copy(update={"fit": "local"}),
-        }
-    )
-    outcome = bench.carried("local", alone, bench.alone(getattr(bench.strategy, "batch", None)))
-    return bench.made(_restored(alone, outcome.memories), outcome)
+    return _local(bench, "local", bench.detector)
 
 
 @METHODS.register("centralised")
 def centralised(bench: Bench) -> Made:
     """All rows of all nodes at one place: what privacy costs."""
-    outcome = bench.carried("centralised", bench.detector, bench.alone(), pooled=True)
-    return bench.everywhere(bench.detector.restored(outcome.memories[POOLED]), outcome)
+    return _centralised(bench, "centralised", bench.detector)
 
 
 @METHODS.register("federated")
 def federated(bench: Bench) -> Made:
     """The recipe's strategy among the nodes."""
-    outcome = bench.carried("federated", bench.detector, bench.strategy)
-    return bench.made(_restored(bench.detector, outcome.memories), outcome)
+    return _federated(bench, "federated", bench.detector)
 
 
 @METHODS.register("federated-own-threshold")
 def federated_own_threshold(bench: Bench) -> Made:
     """The federated detector, but each node sets its threshold by its own calibration rows."""
-    own = bench.detector.model_copy(update={"threshold": bench.detector.threshold.model_copy(update={"fit": "local"})})
     outcome = bench.carried("federated", bench.detector, bench.strategy)
-    return bench.made(_restored(own, outcome.memories, shared=False))
+    return bench.made(_restored(_own_threshold(bench.detector), outcome.memories, shared=False))
 
 
-def method_named(name: str) -> Method:
-    """Return a method; the name of a detector stands for that detector fitted on all rows at one place.
+@METHODS.register("fine-tuned")
+def fine_tuned(bench: Bench) -> Made:
+    """The federated detector, trained on by each node alone, with a threshold of its own."""
+    return _fine_tuned(bench, "fine-tuned", bench.detector)
+
+
+def method_named(name: str, recipe: Recipe) -> Method:
+    """Return a method of a recipe: a variant, one of `METHODS`, or a detector fitted on all rows at one place.
 
     Raises
     ------
     UnknownName
         No such method, with the nearest one.
+    RecipeError
+        A detector that learns from labels where training rows are normal ones only.
     """
-    if name in METHODS or name not in DETECTORS:
+    if name in recipe.variants:
+        trained = _TRAININGS[recipe.variants[name].trained]
+        return lambda bench: trained(bench, name, bench.setting.recipe.variant(name))
+    if name in METHODS:
         return METHODS[name]
+    if name not in DETECTORS:
+        known = [*METHODS, *DETECTORS, *recipe.variants]
+        raise UnknownName(f"unknown method '{name}'; {suggestion(name, known)}")
+    variants = {**recipe.variants, name: Variant(detector={"name": name})}
+    named = recipe.model_copy(update={"variants": variants})
+    named.variant(name)
+    return lambda bench: _centralised(bench, name, bench.setting.recipe.model_copy(update={"variants": variants}).variant(name))
 
-    def baseline(bench: Bench) -> Made:
-        if DETECTORS[name].learning == "supervised" and bench.detector.learning != "supervised":
-            raise RecipeError(f"method '{name}' learns from labels, but this recipe trains on normal rows only")
-        settings: dict[str, Any] = {"name": name, "scaling": bench.detector.scaling}
-        if DETECTORS[name].learning == bench.detector.learning:
-            # A rule for one kind of score (a probability, say) means nothing for another: there the detector's own rule holds.
-            settings["threshold"] = bench.detector.threshold
-        detector = build(DETECTORS, settings, "method")
-        fitted = detector.fit(bench.pooled[POOLED], seed=bench.setting.seed)
-        return bench.everywhere(fitted.calibrated(bench.pooled_calibration[POOLED]))
 
-    return baseline
+def runs_of(name: str, recipe: Recipe) -> int:
+    """Return in how many runs in rounds a method trains."""
+    if name in recipe.variants:
+        in_rounds = isinstance(recipe.variant(name), NetworkDetector)
+        return in_rounds * (2 if recipe.variants[name].trained == "fine-tuned" else 1)
+    return int(name in ("untrained", "local", "centralised", "federated", "fine-tuned"))
+
+
+def _local(bench: Bench, name: str, detector: Detector) -> Made:
+    scaling = detector.scaling.model_copy(update={"fit": "local"})
+    alone = _own_threshold(detector).model_copy(update={"scaling": scaling})
+    if isinstance(alone, NetworkDetector):
+        outcome = bench.carried(name, alone, bench.alone(getattr(bench.strategy, "batch", None)))
+        return bench.made(_restored(alone, outcome.memories), outcome)
+    train, calibration = bench.setting.train, bench.setting.calibration
+    return bench.made({node: _fitted(bench, alone, train[node], calibration[node]) for node in train})
+
+
+def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
+    if isinstance(detector, NetworkDetector):
+        outcome = bench.carried(name, detector, bench.alone(), pooled=True)
+        return bench.everywhere(detector.restored(outcome.memories[POOLED]), outcome)
+    return bench.everywhere(_fitted(bench, detector, bench.pooled[POOLED], bench.pooled_calibration[POOLED]))
+
+
+def _federated(bench: Bench, name: str, detector: Detector) -> Made:
+    assert isinstance(detector, NetworkDetector)
+    outcome = bench.carried(name, detector, bench.strategy)
+    return bench.made(_restored(detector, outcome.memories), outcome)
+
+
+def _fine_tuned(bench: Bench, name: str, detector: Detector) -> Made:
+    assert isinstance(detector, NetworkDetector)
+    common = bench.carried("federated" if detector == bench.detector else f"{name}, federated", detector, bench.strategy)
+    alone = Local(rounds=1, epochs=bench.setting.recipe.fine_tuning, batch=getattr(bench.strategy, "batch", None))
+    own = _own_threshold(detector)
+    return bench.made(_restored(own, bench.carried(name, own, alone, after=common).memories))
+
+
+_TRAININGS: Mapping[str, Callable[[Bench, str, Detector], Made]] = {
+    "local": _local,
+    "centralised": _centralised,
+    "federated": _federated,
+    "fine-tuned": _fine_tuned,
+}
+
+
+def _own_threshold(detector: D) -> D:
+    return detector.model_copy(update={"threshold": detector.threshold.model_copy(update={"fit": "local"})})
+
+
+def _fitted(bench: Bench, detector: Detector, train: Table, calibration: Table) -> Detector:
+    fitted = detector.model_copy().fit(train, seed=bench.setting.seed)
+    return fitted if calibration is train else fitted.calibrated(calibration)
 
 
 def _restored(detector: NetworkDetector, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:

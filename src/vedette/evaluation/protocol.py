@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from vedette.data.dataset import Dataset
-from vedette.data.table import Table
+from vedette.data.table import Table, concat
 from vedette.errors import DataUnusable
 from vedette.message import Array
 from vedette.seeds import stream
@@ -33,6 +34,11 @@ class Protocol(Settings):
         Share held out as test set where the data set's authors did not split it.
     calibration
         Share of the training rows left out of training to set thresholds by; 0: thresholds are set by the training rows themselves.
+    leave_out
+        What each fold tests on: one ``"group"`` (device, machine, experiment) that no node of the fold has seen, each in turn; or one
+        stretch of ``"time"`` of every group, each in turn. "": one split, no folds.
+    blocks
+        Stretches of time, for ``leave_out = "time"``. No anomaly is cut in two: a border inside one moves to its end.
     set
         Recipe keys that differ under this protocol: ``{"detector.threshold.q" = 0.95}``.
     """
@@ -41,7 +47,34 @@ class Protocol(Settings):
     validation: float = Field(default=0.0, ge=0, lt=0.9)
     test: float = Field(default=0.3, gt=0, lt=1)
     calibration: float = Field(default=0.0, ge=0, lt=0.9)
+    leave_out: Literal["", "group", "time"] = ""
+    blocks: int = Field(default=5, ge=2)
     set: dict[str, Any] = {}
+
+    def folds(self, dataset: Dataset, seed: int) -> dict[str, Callable[[], Parts]]:
+        """Return, by the name of each fold, what makes its parts; a single split has the name "".
+
+        Raises
+        ------
+        DataUnusable
+            As `parts`; or there are no groups to leave out, or too few rows for so many blocks.
+        """
+        if not self.leave_out:
+            return {"": lambda: self.parts(dataset, seed)}
+        tested = dataset.tables["all" if "all" in dataset.tables else "test"]
+        member, names = _groups(dataset.name, tested) if self.leave_out == "group" else _stretches(dataset.name, tested, self.blocks)
+
+        def parts(place: int) -> Parts:
+            rest, test = (tested.take(np.flatnonzero(rows)) for rows in (member != place, member == place))
+            if "all" not in dataset.tables and self.leave_out == "group":
+                train = dataset.tables["train"]
+                rest = train.take(np.flatnonzero(_groups(dataset.name, train, names)[0] != place))
+            elif "all" not in dataset.tables:
+                # Where the authors split, only their test rows tell anomalies: all of their training rows stay in training.
+                rest = concat([dataset.tables["train"], rest])
+            return self.parts(Dataset(dataset.name, {"train": rest, "test": test}, dataset.ordered), seed)
+
+        return {name: partial(parts, place) for place, name in enumerate(names)}
 
     def parts(self, dataset: Dataset, seed: int) -> Parts:
         """Split a data set.
@@ -130,6 +163,36 @@ def _last_in_time(table: Table, share: float, rng: np.random.Generator) -> Array
         rows = np.flatnonzero(codes == code)
         out[rows[len(rows) - round(share * len(rows)) :]] = True
     return out
+
+
+def _groups(name: str, table: Table, known: Sequence[str] = ()) -> tuple[Array, list[str]]:
+    """Return [rows] int, the place of each row's group among the known ones (those there), and their names."""
+    if table.group is None:
+        raise DataUnusable(f"the rows of '{name}' know no devices or groups: there is none to leave out")
+    names = list(known) or [table.group.levels[code] for code in np.unique(table.group.codes)]
+    if len(names) < 2:
+        raise DataUnusable(f"'{name}' has one group alone: leaving it out leaves nothing to learn from")
+    return table.group.places(names), names
+
+
+def _stretches(name: str, table: Table, blocks: int) -> tuple[Array, list[str]]:
+    """Return [rows] int, which stretch of its group's time each row belongs to, and names for them."""
+    codes = np.zeros(len(table), dtype=np.int64) if table.group is None else table.group.codes
+    member = np.empty(len(table), dtype=np.int64)
+    for code in np.unique(codes):
+        rows = np.flatnonzero(codes == code)
+        borders = np.rint(np.linspace(0, len(rows), blocks + 1)).astype(np.int64)[1:-1]
+        if table.label is not None:
+            ends = np.flatnonzero(table.label[rows] == 0)
+            for place, border in enumerate(borders):
+                if table.label[rows[border - 1]] and table.label[rows[border]]:
+                    # The anomaly ends where the next normal row stands.
+                    after = np.searchsorted(ends, border)
+                    borders[place] = ends[after] if after < len(ends) else len(rows)
+        if not (np.diff(borders, prepend=0, append=len(rows)) > 0).all():
+            raise DataUnusable(f"'{name}' has too few rows, or too long an anomaly, for {blocks} stretches of time; take fewer (blocks)")
+        member[rows] = np.searchsorted(borders, np.arange(len(rows)), side="right")
+    return member, [f"stretch {place + 1} of {blocks}" for place in range(blocks)]
 
 
 _HELD_OUT = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time}

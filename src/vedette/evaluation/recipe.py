@@ -6,9 +6,9 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from vedette.data.dataset import Loader
 from vedette.data.datasets import LOADERS
@@ -18,12 +18,13 @@ from vedette.detectors.network import NetworkDetector
 from vedette.errors import RecipeError, UnknownName
 from vedette.evaluation.protocol import Protocol
 from vedette.registry import suggestion
-from vedette.settings import Settings, named, validated
+from vedette.settings import Settings, build, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 
-__all__ = ["Recipe", "load_recipe", "recipe_names"]
+__all__ = ["Recipe", "Variant", "load_recipe", "recipe_names"]
 
-ProtocolName = Literal["published", "strict"]
+ProtocolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
+"""``"published"`` follows the paper, ``"strict"`` leaks nothing; others say what they ask, such as ``"left-out"``."""
 
 METHODS = ("flag-all", "random", "untrained", "variance-distance", "pca", "local", "centralised", "federated")
 
@@ -33,6 +34,22 @@ def _trainable(detector: Any) -> Any:
     if isinstance(detector, Detector) and not isinstance(detector, NetworkDetector):
         raise ValueError("it learns in one step and cannot be trained in rounds; list it under 'methods' to have it in the table")
     return detector
+
+
+class Variant(Settings):
+    """A further detector for the table, by how it is trained.
+
+    Parameters
+    ----------
+    detector
+        Its settings, with its name; scaling, threshold and optimiser are those of the recipe's detector unless given.
+    trained
+        ``"local"``: by each node alone; ``"centralised"``: on all rows at one place; ``"federated"``: by the recipe's strategy;
+        ``"fine-tuned"``: by each node alone after the federation.
+    """
+
+    detector: dict[str, Any]
+    trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
 
 class Recipe(Settings):
@@ -57,12 +74,16 @@ class Recipe(Settings):
     protocols
         How data are split, by name.
     protocol
-        The one that is run unless told otherwise.
+        The one that is run unless told otherwise; ``"both"``: all of them.
     test
         ``"own"``: each node is tested on its own share of the test rows; ``"shared"``: every node on all of them, because what comes there
         can come anywhere.
     methods
-        What stands in the table.
+        What stands in the table: names of methods, of variants, or of detectors (fitted on all rows at one place).
+    variants
+        Further detectors, by the name they have in the table.
+    fine_tuning
+        Epochs that each node trains on alone after the federation, in the method ``"fine-tuned"``.
     seeds
         How many runs, each with its own seed.
     quick
@@ -79,14 +100,44 @@ class Recipe(Settings):
     detector: Annotated[NetworkDetector, BeforeValidator(_trainable), *named(DETECTORS)]
     strategy: Annotated[Strategy, *named(STRATEGIES)]
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
-    protocol: ProtocolName | Literal["both"] = "strict"
+    protocol: ProtocolName = "strict"
     test: Literal["own", "shared"] = "own"
     methods: tuple[str, ...] = METHODS
+    variants: dict[str, Variant] = {}
+    fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)
     quick: dict[str, Any] = {}
 
-    def chosen_protocols(self, wanted: ProtocolName | Literal["both"] | None = None) -> list[ProtocolName]:
-        """Return the protocols to run.
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if self.protocol != "both" and self.protocol not in self.protocols:
+            raise ValueError(f"protocol '{self.protocol}' is not among 'protocols'; {suggestion(self.protocol, self.protocols)}")
+        for name in self.variants:
+            self.variant(name)
+        return self
+
+    def variant(self, name: str) -> Detector:
+        """Return the detector of a variant.
+
+        Raises
+        ------
+        UnknownName, RecipeError
+            No such detector or setting, or one without rounds that shall be trained in them.
+        """
+        chosen = self.variants[name]
+        kind = DETECTORS[str(chosen.detector.get("name", ""))]
+        shared = ["scaling", *(["threshold"] if kind.learning == self.detector.learning else [])]
+        shared += ["optimiser"] if issubclass(kind, NetworkDetector) else []
+        inherited = {key: getattr(self.detector, key) for key in shared}
+        detector = build(DETECTORS, {**inherited, **chosen.detector}, f"variants.{name}.detector")
+        if kind.learning == "supervised" != self.detector.learning:
+            raise RecipeError(f"variant '{name}' learns from labels, but this recipe trains on normal rows only")
+        if not isinstance(detector, NetworkDetector) and chosen.trained in ("federated", "fine-tuned"):
+            raise RecipeError(f"variant '{name}' learns in one step and cannot be trained in rounds; it may be local or centralised")
+        return detector
+
+    def chosen_protocols(self, wanted: ProtocolName | None = None) -> list[ProtocolName]:
+        """Return the protocols to run: the wanted one, else the recipe's choice; ``"both"`` means all there are.
 
         Raises
         ------

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vedette.data.fleet import Fleet
-from vedette.data.table import Table
+from vedette.data.table import Coded, Table
 from vedette.detectors.base import Detector
 from vedette.message import Array
 from vedette.metrics.pointwise import Confusion, rates
 from vedette.metrics.ranking import ranking
 
-__all__ = ["Scored", "metric_rows", "score_fleet", "score_trivial"]
+__all__ = ["Figures", "Scored", "folded", "kind_rows", "metric_rows", "score_fleet", "score_trivial"]
+
+ABOUT = ("method", "protocol", "split", "seed")
 
 
 class Scored(NamedTuple):
@@ -30,12 +33,22 @@ class Scored(NamedTuple):
         Rows above it are flagged.
     label
         [rows], 1 = anomaly.
+    kind
+        The kind of each anomaly, if known.
     """
 
     node: str
     score: Array
     threshold: float
     label: Array
+    kind: Coded | None = None
+
+
+class Figures(NamedTuple):
+    """The figures of several methods: `metric_rows` and `kind_rows`."""
+
+    rows: list[dict[str, Any]]
+    kinds: list[dict[str, Any]]
 
 
 def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list[Scored]:
@@ -54,12 +67,12 @@ def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list
         distinct = {id(detector): detector for detector in detectors.values()}
         said = {key: (detector.decision_function(tests), detector.threshold_) for key, detector in distinct.items()}
         nodes = {"*": next(iter(distinct))} if len(distinct) == 1 else {node: id(detectors[node]) for node in sorted(detectors)}
-        return [Scored(node, *said[key], label) for node, key in nodes.items()]
+        return [Scored(node, *said[key], label, tests.kind) for node, key in nodes.items()]
     scored = []
     for node in tests:
         table = tests[node]
         if len(table):
-            scored.append(Scored(node, detectors[node].decision_function(table), detectors[node].threshold_, _labels(table)))
+            scored.append(Scored(node, detectors[node].decision_function(table), detectors[node].threshold_, _labels(table), table.kind))
     return scored
 
 
@@ -68,7 +81,8 @@ def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], 
     shared = isinstance(tests, Table)
     tables = {"*": tests} if isinstance(tests, Table) else {node: tests[node] for node in tests}
     order = sorted(tables) if not shared else ["*"]
-    return [Scored(node, scores_of(node, len(tables[node])), threshold, _labels(tables[node])) for node in order if len(tables[node])]
+    found = [(node, tables[node]) for node in order if len(tables[node])]
+    return [Scored(node, scores_of(node, len(table)), threshold, _labels(table), table.kind) for node, table in found]
 
 
 def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -98,6 +112,59 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
         together = ranking(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
     thresholds = {part.threshold for part in scored}
     return [_row("*", total, together, thresholds.pop() if len(thresholds) == 1 else None, about), *rows]
+
+
+def kind_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return, for each kind of anomaly, how many ``rows`` of it there are over all nodes and how many were ``found``.
+
+    Parameters
+    ----------
+    scored
+        One method's scores.
+    about
+        Goes into each row, as for `metric_rows`.
+    """
+    held, found = Counter[str](), Counter[str]()
+    for part in scored:
+        if part.kind is not None:
+            anomalous = np.asarray(part.label) != 0
+            flagged = anomalous & (part.score > part.threshold)
+            for rows, counter in ((anomalous, held), (flagged, found)):
+                counts = np.bincount(part.kind.codes[rows], minlength=len(part.kind.levels)).tolist()
+                counter.update({level: count for level, count in zip(part.kind.levels, counts, strict=True) if count})
+    return [{**about, "kind": kind, "rows": held[kind], "found": found[kind]} for kind in sorted(held)]
+
+
+def folded(folds: Mapping[str, Figures]) -> Figures:
+    """Join the figures of folds: each fold's pooled row takes the fold's name as node; ``"*"`` is the mean over the folds.
+
+    Counts of rows, of anomalies and by kind add up.
+
+    Parameters
+    ----------
+    folds
+        By name, of the same methods and splits.
+    """
+    of: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for name, figures in folds.items():
+        for row in figures.rows:
+            if row["node"] == "*":
+                of.setdefault(tuple(row[key] for key in ABOUT), []).append({**row, "node": name})
+    rows = []
+    for found in of.values():
+        whole: dict[str, Any] = {key: found[0][key] for key in ABOUT} | {"node": "*"}
+        for key in found[0]:
+            values = [row[key] for row in found]
+            if key in ("rows", "anomalies"):
+                whole[key] = sum(values)
+            elif key not in whole:
+                whole[key] = None if key == "threshold" else _mean(values)
+        rows += [whole, *found]
+    kinds: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in (row for figures in folds.values() for row in figures.kinds):
+        total = kinds.setdefault((*(row[key] for key in ABOUT), row["kind"]), {**row, "rows": 0, "found": 0})
+        total["rows"], total["found"] = total["rows"] + row["rows"], total["found"] + row["found"]
+    return Figures(rows, list(kinds.values()))
 
 
 def _row(

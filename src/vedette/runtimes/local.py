@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vedette.data.fleet import Fleet
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import CheckpointError, DataUnusable, RecipeError
-from vedette.message import Message, bytes_of
+from vedette.message import Memory, Message, bytes_of
 from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.seeds import stream
@@ -35,6 +35,8 @@ class LocalRuntime:
         Go on from the checkpoint if there is one.
     trainer
         Who trains.
+    start
+        Memories to go on from, as an earlier run left them: their scaling stays, nothing is prepared anew.
     """
 
     def __init__(
@@ -44,10 +46,12 @@ class LocalRuntime:
         checkpoint: Path | None = None,
         resume: bool = False,
         trainer: Trainer | None = None,
+        start: Mapping[str, Memory] | None = None,
     ) -> None:
         self.fleet, self.calibration = fleet, calibration or fleet
         self.checkpoint, self.resume = checkpoint, resume
         self.trainer: Trainer = trainer or LoopTrainer()
+        self.start = start
         lacking = next((node for node in fleet if node not in self.calibration), None)
         if lacking is not None:
             raise DataUnusable(f"node '{lacking}' has training rows but no calibration rows")
@@ -62,7 +66,8 @@ class LocalRuntime:
             if set(state.memories) != set(self.fleet):
                 raise CheckpointError(f"{self.checkpoint} belongs to a run among other nodes; resume with the data and partition it had")
         else:
-            state = State({node: {} for node in self.fleet})
+            state = State({node: {} if self.start is None else self.start[node] for node in self.fleet})
+            state.stage = 0 if self.start is None else [stage.name for stage in stages].index("rounds")
         while state.stage < len(stages):
             stage = stages[state.stage]
             while state.round < stage.strategy.rounds:

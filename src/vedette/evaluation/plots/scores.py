@@ -39,8 +39,6 @@ class Trace(NamedTuple):
         [rows] 0/1, or None where the truth is not known.
     threshold
         Scores that reach it are alerts.
-    kind
-        Kind of anomaly of each row (``""`` or ``"normal"`` where there is none), or empty.
     """
 
     method: str
@@ -50,7 +48,6 @@ class Trace(NamedTuple):
     score: Array
     label: Array | None
     threshold: float
-    kind: tuple[str, ...] = ()
 
 
 def trace_figure(traces: Sequence[Trace], looks: Mapping[str, Look]) -> str:

@@ -35,7 +35,7 @@ def write_report(
     curves
         Training loss per round of each method and seed.
     traces
-        Scored test rows of one seed; the first four nodes are drawn, all of them count by kind of anomaly.
+        Scored test rows of one seed; the first four nodes are drawn.
     holdings
         Rows held by each node.
 
@@ -78,7 +78,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "curves": ordered(curve.method for curve in curves),
         "loss": loss_figure(curves, looks) if curves else None,
         "scores": scores_of(run, traces, looks),
-        "kinds": kinds_of(traces),
+        "kinds": kinds_of(run.get("kinds") or []),
         "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),

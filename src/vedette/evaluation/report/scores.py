@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import compress
 from typing import Any
-
-import numpy as np
 
 from vedette.evaluation.plots import BINS, Look, Trace, ordered, trace_figure
 from vedette.evaluation.report.results import REFERENCES
@@ -49,24 +46,23 @@ def _figures(node: str, traces: Sequence[Trace], looks: Mapping[str, Look]) -> l
     return found
 
 
-def kinds_of(traces: Sequence[Trace]) -> list[dict[str, Any]]:
-    """Count, by kind of anomaly, the share of rows each method found; a table a protocol."""
+def kinds_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Lay out, by kind of anomaly, the share of test rows each method found over all seeds; a table a protocol."""
     tables = []
-    for protocol in sorted({trace.protocol for trace in traces if trace.kind}):
-        held: dict[str, Counter[str]] = {}
-        found: dict[str, Counter[str]] = {}
-        mine = [trace for trace in traces if trace.protocol == protocol and trace.kind]
-        for trace in mine:
-            alert = np.asarray(trace.score) > trace.threshold
-            held.setdefault(trace.method, Counter()).update(trace.kind)
-            found.setdefault(trace.method, Counter()).update(compress(trace.kind, alert.tolist()))
-        methods = ordered(held)
-        rows = {kind: max(counts[kind] for counts in held.values()) for kind in set().union(*held.values()) - {"", "normal"}}
-        kinds = sorted(rows, key=lambda kind: (-rows[kind], kind))
+    tested = [row for row in rows if row["split"] == "test"]
+    for protocol in sorted({row["protocol"] for row in tested}):
+        held, found = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+        mine = [row for row in tested if row["protocol"] == protocol]
+        for row in mine:
+            held[row["kind"], row["method"]] += row["rows"]
+            found[row["kind"], row["method"]] += row["found"]
+        methods, seeds = ordered(row["method"] for row in mine), len({row["seed"] for row in mine})
+        # Where every node is tested on the same rows, methods whose nodes differ count them once a node.
+        readings = {kind: min(count for (one, _), count in held.items() if one == kind) // seeds for kind, _ in held}
+        kinds = sorted(readings, key=lambda kind: (-readings[kind], kind))
         lines = [
-            (kind, f"{rows[kind]:,}", [percentage(found[m][kind] / held[m][kind]) if held[m][kind] else "–" for m in methods])
+            (kind, f"{readings[kind]:,}", [percentage(found[kind, m] / held[kind, m]) if held[kind, m] else "–" for m in methods])
             for kind in kinds[:MOST_KINDS]
         ]
-        nodes = len({trace.node for trace in mine})
-        tables.append({"protocol": protocol, "methods": methods, "lines": lines, "left_out": len(kinds) - len(lines), "nodes": nodes})
+        tables.append({"protocol": protocol, "methods": methods, "lines": lines, "left_out": len(kinds) - len(lines), "seeds": seeds})
     return [table for table in tables if table["lines"]]
