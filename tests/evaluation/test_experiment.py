@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -526,3 +527,86 @@ def test_tables_that_do_not_belong_to_the_nodes_are_said(tmp_path: Path) -> None
 def test_a_classifier_is_no_method_of_a_recipe_without_labels() -> None:
     with pytest.raises(RecipeError, match="'mlp' learns from labels"):
         run(recipe(methods=["mlp"]))
+
+
+# Folds and variants.
+
+
+def test_a_device_left_out_is_tried_by_the_detectors_of_the_others() -> None:
+    chosen = recipe(protocols={"strict": {"leave_out": "group", "calibration": 0.2}}, methods=["random", "local", "federated"])
+    result = run(chosen)
+    figures = by_node(result, "federated")
+    assert set(figures) == set(NODES) == set(by_node(result, "local")) == set(by_node(result, "random"))
+    whole = pooled(result)
+    for key in ("recall", "fpr", "f1", "auc_roc"):
+        assert whole[key] == pytest.approx(np.mean([figures[node][key] for node in NODES]))
+    assert whole["threshold"] is None
+    tested = CLEAN.tables["test"]
+    assert {node: figures[node]["rows"] for node in NODES} == {node: len(share_of(tested, node)) for node in NODES}
+    assert whole["rows"] == len(tested) == result.run["data"]["rows_test"]
+    assert (result.run["data"]["folds"], result.run["data"]["nodes"]) == (3, 2)
+    assert set(result.detectors["local"]) == {"middle", "right"}  # of the first fold
+    detector = result.detectors["federated"]["right"]
+    left = share_of(tested, "left")
+    flagged = detector.decision_function(left) > detector.threshold_
+    assert left.label is not None
+    assert figures["left"]["recall"] == pytest.approx(flagged[left.label == 1].mean())
+    kinds = {row["method"]: row for row in result.run["kinds"]}
+    anomalies = sum(int((share_of(tested, node).label == 1).sum()) for node in NODES)  # type: ignore[operator]
+    assert kinds["federated"]["rows"] == anomalies
+    assert kinds["local"]["rows"] == 2 * anomalies  # two detectors each
+    assert len({curve.method for curve in result.curves}) == len(result.curves) == 2
+
+
+def test_a_variant_is_another_detector_trained_as_it_says() -> None:
+    variants = {
+        "own-pca": {"detector": {"name": "pca", "share": 0.5}, "trained": "local"},
+        "windowed": {"detector": {"name": "autoencoder", "hidden": [3], "window": 4}, "trained": "federated"},
+        "windowed-tuned": {"detector": {"name": "autoencoder", "hidden": [3], "window": 4}, "trained": "fine-tuned"},
+        "pca": {"detector": {"name": "pca", "share": 0.9}, "trained": "centralised"},
+    }
+    labels: list[str] = []
+    chosen = recipe(methods=[*variants, "federated"], variants=variants)
+    result = run(chosen, on_progress=lambda label, _: labels.append(label))
+    assert set(result.detectors) == {*variants, "federated"}
+    train = CLEAN.tables["train"]
+    learned = train.take(~held_out(train, 0.2))
+    learned = learned.take(~held_out(learned, 0.2))
+    for node in NODES:
+        expected = DETECTORS["pca"](share=0.5, scaling=chosen.detector.scaling, threshold=chosen.detector.threshold)
+        expected = expected.fit(share_of(learned, node))
+        scores = expected.decision_function(CLEAN.tables["test"])
+        np.testing.assert_allclose(result.detectors["own-pca"][node].decision_function(CLEAN.tables["test"]), scores, rtol=1e-9)
+        assert result.detectors["windowed"][node].window.size == 4
+        assert result.detectors["windowed"][node].threshold == chosen.detector.threshold
+    assert len({id(detector) for detector in result.detectors["windowed"].values()}) == 1
+    assert len({id(detector) for detector in result.detectors["windowed-tuned"].values()}) == 3
+    # The federation that is fine-tuned is the one scored as 'windowed': it is run once.
+    assert {label.rpartition(", ")[2] for label in labels} == {"windowed", "windowed-tuned", "federated"}
+    assert json.loads(json.dumps(result.run["settings"]))["variants"].keys() == variants.keys()
+
+
+def test_fine_tuning_goes_on_from_the_federation() -> None:
+    result = run(recipe(methods=["federated", "fine-tuned"], fine_tuning=3, detector={**SETTINGS, "residual": "squared"}))
+    common = result.detectors["federated"]["left"]
+    for node in NODES:
+        tuned = result.detectors["fine-tuned"][node]
+        assert np.array_equal(tuned.scaler.fitted, common.scaler.fitted)
+        mine = share_of(CLEAN.tables["train"], node).normal()
+        assert tuned.decision_function(mine).mean() < common.decision_function(mine).mean()
+        assert tuned.threshold_ != common.threshold_
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ({"detector": {"name": "pcaa"}}, "did you mean 'pca'"),
+        ({"detector": {"share": 0.5}}, "unknown detector ''"),
+        ({"detector": {"name": "pca", "shares": 0.5}}, "did you mean 'share'"),
+        ({"detector": {"name": "mlp"}}, "learns from labels"),
+        ({"detector": {"name": "pca"}, "trained": "federated"}, "cannot be trained in rounds"),
+    ],
+)
+def test_an_impossible_variant_is_said(variant: dict[str, Any], message: str) -> None:
+    with pytest.raises((RecipeError, UnknownName), match=message):
+        recipe(variants={"mine": variant})

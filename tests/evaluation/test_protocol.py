@@ -170,3 +170,52 @@ def test_test_rows_without_labels_and_training_rows_without_normal_ones_are_refu
 def test_impossible_shares_are_refused(given: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Protocol.model_validate(given)
+
+
+def test_each_group_is_left_out_in_turn() -> None:
+    folds = Protocol(leave_out="group", calibration=0.2).folds(whole(numbered(90, groups=3)), 4)
+    assert list(folds) == ["g0", "g1", "g2"]
+    tested = []
+    for name, parts_of in folds.items():
+        parts = parts_of()
+        assert set(parts.test.column("group").texts()) == {name}
+        assert name not in {*parts.train.column("group").texts(), *parts.calibration.column("group").texts()}
+        assert len(parts.train) + len(parts.calibration) + len(parts.test) == 90
+        tested += ids(parts.test)
+    assert sorted(tested) == list(range(90))
+
+
+def test_a_group_is_left_out_of_the_authors_training_rows_too() -> None:
+    train, test = numbered(60, groups=3), numbered(30, groups=3)
+    parts = Protocol(leave_out="group").folds(Dataset("made", {"train": train, "test": test}), 0)["g1"]()
+    assert set(parts.train.column("group").texts()) == {"g0", "g2"}
+    assert set(parts.test.column("group").texts()) == {"g1"}
+    assert (len(parts.train), len(parts.test)) == (40, 10)
+
+
+def test_stretches_of_time_cut_no_anomaly_in_two() -> None:
+    table = numbered(100, groups=2)
+    label = np.zeros(100, dtype=np.int8)
+    label[[23, 24, 25, 26, 27]] = 1  # in the first group's 50 rows the second border of four would be row 25
+    table = replace(table, label=label)
+    folds = Protocol(leave_out="time", blocks=4).folds(whole(table), 0)
+    tested = [ids(parts_of().test) for parts_of in folds.values()]
+    assert sorted(row for rows in tested for row in rows) == list(range(100))
+    assert [row for row in tested[1] if row < 50] == list(range(12, 28))
+    assert [row for row in tested[2] if row < 50] == list(range(28, 38))
+    assert [row for row in tested[1] if row >= 50] == list(range(62, 75))
+    for rows, parts_of in zip(tested, folds.values(), strict=True):
+        parts = parts_of()
+        assert not set(rows) & set(ids(parts.train))
+        assert parts.train.place is not None  # windows must not span the stretch left out
+
+
+def test_what_cannot_be_left_out_is_said() -> None:
+    with pytest.raises(DataUnusable, match="know no devices or groups"):
+        Protocol(leave_out="group").folds(whole(replace(numbered(10), group=None)), 0)
+    with pytest.raises(DataUnusable, match="one group alone"):
+        Protocol(leave_out="group").folds(whole(numbered(10)), 0)
+    with pytest.raises(DataUnusable, match="too few rows, or too long an anomaly"):
+        Protocol(leave_out="time", blocks=5).folds(whole(numbered(4)), 0)
+    with pytest.raises(DataUnusable, match="too long an anomaly"):
+        Protocol(leave_out="time", blocks=3).folds(whole(replace(numbered(30), label=np.ones(30, dtype=np.int8))), 0)

@@ -235,9 +235,7 @@ def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Part
     calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
     tests: dict[str, Fleet | Table] = {}
     for part, table in (("validation", parts.validation), ("test", parts.test)):
-        # A device left out is no node of its fold: all nodes' detectors are tried on it.
-        left_out = part == "test" and recipe.protocols[protocol].leave_out == "group"
-        if len(table) and recipe.test == "own" and not left_out:
+        if len(table) and recipe.test == "own":
             tests[part] = fleet(part, table)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table

@@ -152,8 +152,10 @@ class Recipe(Settings):
         return [choice]
 
     def under(self, protocol: ProtocolName) -> Recipe:
-        """Return the recipe with the keys that a protocol sets."""
+        """Return the recipe with the keys that a protocol sets; a device left out is no node, so all nodes' detectors are tried on it."""
         values = self.model_dump(mode="json")
+        if self.protocols[protocol].leave_out == "group":
+            values["test"] = "shared"
         for key, value in self.protocols[protocol].set.items():
             _set(values, key, value, f"recipe '{self.name}', protocols.{protocol}.set")
         return validated(Recipe, values, f"recipe '{self.name}' under '{protocol}'")
