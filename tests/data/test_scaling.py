@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from readings import FLOW, HEAT, fit, table
-from vedette.data.scaling import ENCODERS, Scaling
+from vedette.data.scaling import Scaler, ENCODERS, Scaling
 from vedette.data.table import Feature, Table
 from vedette.errors import DetectorMisused, UnknownName
 
@@ -55,3 +55,16 @@ def test_unknown_ways_are_refused() -> None:
     with pytest.raises(UnknownName, match="unknown encoder"):
         Scaling(categories="hash")
     assert set(ENCODERS) == {"one-hot", "ordinal"}
+
+
+def test_a_mask_tells_where_a_number_is_missing() -> None:
+    """Of the features of which any node's training value was missing, and of those alone."""
+    parts = [table([1, 3], heat=[5, 6]), table([2, np.nan], heat=[7, 8])]
+    scaler = fit(Scaling(missing="mask"), *parts)
+    assert (scaler.masked, scaler.names[-1], scaler.width) == (("flow",), "flow missing", len(scaler.names))
+    scaled = scaler.transform(table([np.nan, 2], heat=[np.nan, 5]))
+    assert scaled[:, -1].tolist() == [1, 0]
+    assert scaled[:, 0].tolist() == [0.5, 0.5]
+    again = Scaler.from_memory(scaler.memory())
+    assert np.array_equal(again.transform(parts[1]), scaler.transform(parts[1]))
+    assert fit(Scaling(), *parts).width == scaler.width - 1

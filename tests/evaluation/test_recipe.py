@@ -50,7 +50,7 @@ def test_shipped_recipes_hold_together_under_each_of_their_protocols(name: str, 
     recipe = load_recipe(name, quick)
     assert recipe.name == name
     assert recipe.title
-    assert set(recipe.methods) <= {*METHODS, *DETECTORS}
+    assert set(recipe.methods) <= {*METHODS, *DETECTORS, *recipe.variants}
     assert recipe.chosen_protocols() == [recipe.protocol] or recipe.protocol == "both"
     for protocol in recipe.chosen_protocols("both"):
         under = recipe.under(protocol)

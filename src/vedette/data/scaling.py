@@ -35,6 +35,9 @@ class Scaling(Settings):
     numbers
         ``"min-max"``, ``"standard"`` or ``"quantile"``, which maps ranks among the training values to a normal distribution: for
         heavy tails and many ties, where a rare combination of small values must stand out.
+    missing
+        What a missing number becomes: the ``"middle"`` of the training values; with ``"mask"`` there is also a column for each feature
+        of which a training value was missing, 1 where it is.
     categories
         ``"one-hot"`` or ``"ordinal"``.
     order
@@ -46,6 +49,7 @@ class Scaling(Settings):
 
     log: bool = False
     numbers: str = "min-max"
+    missing: Literal["middle", "mask"] = "middle"
     categories: str = "one-hot"
     order: Literal["name", "first-seen"] = "name"
     fit: Literal["federated", "local"] = "federated"
@@ -76,9 +80,13 @@ class Scaling(Settings):
             codes, first = np.unique(column.codes, return_index=True)
             levels[feature.name] = {column.levels[code]: row for code, row in zip(codes.tolist(), first.tolist(), strict=True)}
         features = [[feature.name, feature.kind, feature.unit] for feature in table.features]
-        return Message(
-            tables={"numbers": step.merged(parts)} if parts else {}, facts={"levels": json.dumps(levels), "features": json.dumps(features)}
-        )
+        facts = {"levels": json.dumps(levels), "features": json.dumps(features)}
+        if self.missing == "mask":
+            missing = np.zeros(len(table.number_features), dtype=bool)
+            for chunk in table.chunks():
+                missing |= np.isnan(chunk.numbers).any(axis=0)
+            facts["missing"] = json.dumps([feature.name for feature, some in zip(table.number_features, missing, strict=True) if some])
+        return Message(tables={"numbers": step.merged(parts)} if parts else {}, facts=facts)
 
     def merged(self, summaries: Mapping[str, Message]) -> Message:
         """Merge the summaries of several nodes, by node, into one of all their rows."""
@@ -94,7 +102,10 @@ class Scaling(Settings):
                 for level, row in found.items():
                     known[level] = min(known.get(level, row), row)
         numbers = SCALERS[self.numbers]().merged([part.tables["numbers"] for part in kept])
-        return Message(tables={"numbers": numbers}, facts={**kept[0].facts, "levels": json.dumps(levels, sort_keys=True)})
+        facts = {**kept[0].facts, "levels": json.dumps(levels, sort_keys=True)}
+        if self.missing == "mask":
+            facts["missing"] = json.dumps(sorted({name for part in kept for name in json.loads(str(part.facts["missing"]))}))
+        return Message(tables={"numbers": numbers}, facts=facts)
 
     def _ordered(self, found: Mapping[str, int]) -> tuple[str, ...]:
         """Order levels, each with its first row; ties by name."""
@@ -126,7 +137,9 @@ class Scaling(Settings):
         constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same)
         if len(constant) == len(numbers) and all(len(known) < 2 for known in levels.values()):
             raise DataUnusable("every feature is constant in the training rows: there is nothing to learn from")
-        return Scaler(self, tuple(features), step.fitted(table), levels, constant)
+        gappy = set(json.loads(str(summary.facts["missing"]))) if self.missing == "mask" else set()
+        masked = tuple(name for name in numbers if name in gappy)
+        return Scaler(self, tuple(features), step.fitted(table), levels, constant, masked)
 
 
 class Scaler:
@@ -144,6 +157,8 @@ class Scaler:
         Known levels of each category feature.
     constant
         Names of number features that did not vary in training; they become 0, and 1 when they double.
+    masked
+        Names of number features that have a column of their own for where they are missing.
     """
 
     def __init__(
@@ -153,9 +168,10 @@ class Scaler:
         fitted: Array,
         levels: Mapping[str, tuple[str, ...]],
         constant: tuple[str, ...] = (),
+        masked: tuple[str, ...] = (),
     ) -> None:
         self.scaling, self.features, self.fitted = scaling, features, fitted
-        self.levels, self.constant = dict(levels), constant
+        self.levels, self.constant, self.masked = dict(levels), constant, masked
         self._encoder = ENCODERS[scaling.categories]()
         self._numbers = [feature.name for feature in features if feature.kind == "number"]
         self._step = SCALERS[scaling.numbers]()
@@ -164,12 +180,13 @@ class Scaler:
     @property
     def width(self) -> int:
         """Number of columns that come out."""
-        return len(self._numbers) + sum(self._encoder.width(len(known)) for known in self.levels.values())
+        return len(self._numbers) + sum(self._encoder.width(len(known)) for known in self.levels.values()) + len(self.masked)
 
     @property
     def names(self) -> list[str]:
-        """Names of the columns that come out: numbers first, then what became of each category."""
-        return self._numbers + [name for feature, known in self.levels.items() for name in self._encoder.names(feature, known)]
+        """Names of the columns that come out: numbers first, then what became of each category, then what tells of missing numbers."""
+        encoded = [name for feature, known in self.levels.items() for name in self._encoder.names(feature, known)]
+        return [*self._numbers, *encoded, *(f"{name} missing" for name in self.masked)]
 
     def transform(self, table: Table) -> Array:
         """Scale rows.
@@ -202,6 +219,8 @@ class Scaler:
             encoded = self._encoder.encode(column.places(known), len(known))
             scaled[:, start : start + encoded.shape[1]] = encoded
             start += encoded.shape[1]
+        if self.masked:
+            scaled[:, start:] = np.isnan(np.asarray(table.numbers)[:, [self._numbers.index(name) for name in self.masked]])
         return scaled
 
     def memory(self) -> Memory:
@@ -211,6 +230,7 @@ class Scaler:
             "features": [[feature.name, feature.kind, feature.unit] for feature in self.features],
             "levels": self.levels,
             "constant": self.constant,
+            "masked": self.masked,
         }
         return {"scaling.numbers": self.fitted, "scaling.about": json.dumps(about)}
 
@@ -228,7 +248,7 @@ class Scaler:
         about = json.loads(str(memory["scaling.about"]))
         features = tuple(Feature(name, kind, unit) for name, kind, unit in about["features"])
         levels = {feature: tuple(known) for feature, known in about["levels"].items()}
-        return cls(Scaling(**about["settings"]), features, np.asarray(memory["scaling.numbers"]), levels, tuple(about["constant"]))
+        return cls(Scaling(**about["settings"]), features, np.asarray(memory["scaling.numbers"]), levels, tuple(about["constant"]), tuple(about["masked"]))
 
 
 def _difference(wanted: Sequence[Feature], got: Sequence[Feature]) -> str:

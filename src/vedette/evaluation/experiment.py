@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -209,7 +209,8 @@ class Experiment:
     def _dataset(self, recipe: Recipe, seed: int) -> Dataset:
         wanted = seed if recipe.data.simulated else None
         if wanted not in self._loaded:
-            self._loaded = {wanted: recipe.data.load(self.root, seed)}
+            read = recipe.data.load(self.root, seed)
+            self._loaded = {wanted: replace(read, tables={part: recipe.gaps.closed(table) for part, table in read.tables.items()})}
         return self._loaded[wanted]
 
     @contextmanager

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from vedette.data.dataset import Loader
 from vedette.data.datasets import LOADERS
+from vedette.data.gaps import Gaps
 from vedette.data.partition import PARTITIONS, Natural, Partition
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
@@ -63,6 +64,8 @@ class Recipe(Settings):
         What it is, in a line; what it does; which paper it follows.
     data
         The data set, by name.
+    gaps
+        What is done about missing readings and irregular sampling, before rows are shared out.
     features
         Names of the features to use; all if empty.
     partition
@@ -95,6 +98,7 @@ class Recipe(Settings):
     description: str = ""
     source: str = ""
     data: Annotated[Loader, *named(LOADERS)]
+    gaps: Gaps = Gaps()
     features: tuple[str, ...] = ()
     partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
     detector: Annotated[NetworkDetector, BeforeValidator(_trainable), *named(DETECTORS)]
