@@ -201,11 +201,20 @@ def test_nodes_are_compared_by_auc_where_f1_is_undefined(tmp_path: Path) -> None
     assert "ROC-AUC of each node" in written(tmp_path, run).text
 
 
+def test_each_node_stands_beside_the_others(tmp_path: Path) -> None:
+    run = make_run(nodes=("a", "b"), methods=("flag-all", "local", "federated"), seeds=(1,))
+    for row in run["rows"]:
+        row["auc_pr"] = {"a": 0.25, "b": 0.75}.get(row["node"], 0.1)
+    page = written(tmp_path, run)
+    assert '<th scope="row">a</th><td>0.250</td><td>0.250</td>' in page.source
+    assert '<th scope="row">mean of the nodes</th><td>0.500</td><td>0.500</td>' in page.source
+
+
 def test_both_protocols_and_all_splits_stand_apart(tmp_path: Path) -> None:
     run = make_run(protocols=("published", "strict"), splits=("train", "test", "validation"))
     page = written(tmp_path, run, curves(protocols=("published", "strict")), [make_trace(), make_trace(protocol="published")])
     assert len([table for table in page.cells if "federated" in table]) == 6
-    assert page.tags.count("details") == 2
+    assert len([tag for tag in page.tags if tag == "details"]) == 2 + 2 * 4  # four tables of nodes a protocol
     assert "(strict protocol)." in page.text
     assert "pump-1, published protocol" in page.text
     harmless(page)

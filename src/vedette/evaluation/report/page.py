@@ -10,6 +10,7 @@ from typing import Any
 from vedette.evaluation.plots import Curve, Holding, Trace, loss_figure, ordered, printable, styles
 from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
+from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import MEASURES, lines_of, result_table
 from vedette.evaluation.report.scores import kinds_of, scores_of
@@ -80,11 +81,12 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "scores": scores_of(run, traces, looks),
         "kinds": kinds_of(run.get("kinds") or []),
         "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
+        "node_tables": {protocol: tables for protocol in protocols if (tables := node_tables(run["rows"], protocol))},
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),
         "splits": splits_of(run, protocols),
         "shared": (run.get("settings") or {}).get("test") == "shared",
-        "methods": methods_of(used),
+        "methods": methods_of(run, used),
         "costs": costs_of(run),
         "steps": steps_of(run),
         "settings": list(flat(run.get("settings") or {})),

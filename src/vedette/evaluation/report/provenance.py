@@ -19,8 +19,19 @@ METHODS = {
     "centralised": "all data in one place, for comparison only",
     "federated-own-threshold": "as federated, but each node sets its threshold from its own data",
     "federated": "nodes learn together and their data stay where they are",
+    "fine-tuned": "as federated, then each node trains on alone and sets its own threshold",
 }
-OWN_THRESHOLD = ("local", "federated-own-threshold")
+OWN_THRESHOLD = ("local", "federated-own-threshold", "fine-tuned")
+TRAINED = {
+    "local": "by each node from its own data only",
+    "centralised": "from all data in one place",
+    "federated": "by the nodes together",
+    "fine-tuned": "by the nodes together, then by each alone",
+}
+LEFT_OUT = {
+    "group": "Each device (or other natural group) is left out in turn: the others learn, and their detectors are tried on its rows",
+    "time": "Each stretch of time is left out in turn: the rest is learned from, no anomaly is cut in two",
+}
 SPLITS = {
     "rows": "at random, so that equal rows may stand on both sides",
     "distinct": "at random, equal rows together, so that no row stands on both sides",
@@ -53,10 +64,20 @@ def facts_of(run: Mapping[str, Any], protocols: Sequence[str]) -> list[tuple[str
     return [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in facts if value not in (None, "")]
 
 
-def methods_of(used: Iterable[str]) -> list[tuple[str, str]]:
+def methods_of(run: Mapping[str, Any], used: Iterable[str]) -> list[tuple[str, str]]:
     """Explain the methods of a run, those that are known."""
     names = set(used)
-    return [(name, meaning) for name, meaning in METHODS.items() if name in names]
+    variants = {name: _variant(variant) for name, variant in _at(run, "settings", "variants").items() if name in names}
+    return [*((name, meaning) for name, meaning in METHODS.items() if name in names and name not in variants), *variants.items()]
+
+
+def _variant(variant: Mapping[str, Any]) -> str:
+    """Say what a variant is: its detector, its window, who trains it."""
+    detector = _at(variant, "detector")
+    window = detector.get("window") or 1
+    rows = window.get("size", 1) if isinstance(window, Mapping) else window
+    seen = f" over windows of {rows} rows" if rows != 1 else ""
+    return f"{detector.get('name')}{seen}, trained {TRAINED.get(str(variant.get('trained')), 'in a way of its own')}"
 
 
 def thresholds_of(run: Mapping[str, Any], protocols: Sequence[str], used: Iterable[str]) -> list[str]:
@@ -75,6 +96,9 @@ def splits_of(run: Mapping[str, Any], protocols: Sequence[str]) -> list[str]:
     said = []
     for protocol in protocols:
         split = _at(run, "settings", "protocols", protocol)
+        if (left := split.get("leave_out")) in LEFT_OUT:
+            shown = f"Under the {protocol} protocol: " if len(protocols) > 1 else ""
+            said.append(f"{shown}{LEFT_OUT[left]}. Figures are means over these folds, and so is the spread over seeds.")
         if (rule := split.get("split")) in SPLITS:
             purposes = (("validation", "for validation"), ("calibration", "to set thresholds by"))
             shares = [f"{share * 100:g} % of the training rows {purpose}; " for key, purpose in purposes if (share := split.get(key))]
