@@ -15,6 +15,8 @@ PARTS: dict[str, dict[str, Any]] = {
     "iid": {"nodes": 4},
     "quantity": {"nodes": 4, "min_rows": 20},
     "dirichlet": {"nodes": 4, "min_rows": 20, "over": "service"},
+    "shards": {"nodes": 4, "shards": 3, "over": "service"},
+    "counts": {"rows": {"x": {"normal": 200, "anomaly": 30}, "y": {"group": "a", "normal": 50, "kinds": {"attack": 10}}}},
 }
 
 
@@ -38,4 +40,5 @@ TRAIN, TEST = rows(1000, 1), rows(600, 2)
 
 def counts(partition: Partition, train: Table, table: Table, rows: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
     places = partition.places(train, table, "train" if table is train else "test", seed)
-    return np.bincount(places if rows is None else places[rows], minlength=len(partition.names(train)))
+    places = places if rows is None else places[rows]
+    return np.bincount(places[places >= 0], minlength=len(partition.names(train)))

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from shares import PARTS, SERVICES, TEST, TRAIN, counts, rows
-from vedette.data.partition import PARTITIONS, Dirichlet, Iid, Natural, Quantity
-from vedette.data.table import Coded, Table
+from vedette.data.fleet import Fleet
+from vedette.data.partition import PARTITIONS, Counts, Dirichlet, Iid, Natural, Quantity, Shards
+from vedette.data.partition.levels import clusters_of
+from vedette.data.table import Coded, Table, concat
 from vedette.errors import DataUnusable, RecipeError, UnknownName
 from vedette.settings import build
 
@@ -107,3 +109,102 @@ def test_natural_nodes_are_the_groups() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(RecipeError):
         build(PARTITIONS, {"name": "dirichlet", "over": "service", **wrong}, "")
+
+
+def test_shards_give_each_node_few_levels_and_equal_amounts() -> None:
+    partition = Shards(nodes=5, shards=1, over="service")
+    held = counts(partition, TRAIN, TRAIN)
+    assert held.sum() == len(TRAIN)
+    assert held.max() - held.min() <= 2 * len(SERVICES)  # to within a row of each level and label
+    places = partition.places(TRAIN, TRAIN, "train", 0)
+    service = TRAIN.column("service").codes
+    assert np.mean([len(np.unique(service[places == node])) for node in range(5)]) < 3
+    many = Shards(nodes=5, shards=40, over="service").places(TRAIN, TRAIN, "train", 0)
+    assert all(len(np.unique(service[many == node])) == len(SERVICES) for node in range(5))
+
+
+def test_test_rows_follow_the_shards_of_their_level() -> None:
+    partition = Shards(nodes=4, shards=2, over="service")
+    for level in range(len(SERVICES)):
+        rows, others = (np.flatnonzero(table.column("service").codes == level) for table in (TRAIN, TEST))
+        train, test = counts(partition, TRAIN, TRAIN, rows) / len(rows), counts(partition, TRAIN, TEST, others) / len(others)
+        np.testing.assert_allclose(train, test, atol=0.03)
+
+
+def test_shards_that_cannot_be_cut_are_refused() -> None:
+    with pytest.raises(DataUnusable, match="cannot be cut into 2000 shards"):
+        Shards(nodes=1000, shards=2, over="service").places(TRAIN, TRAIN, "train", 0)
+    only = TRAIN.take(np.flatnonzero(np.array(TRAIN.column("kind").texts()) == "attack")[:40])
+    mixed = concat([only, TRAIN.normal().take(slice(0, 2))])
+    with pytest.raises(DataUnusable, match="none with normal training rows for each of 3 nodes"):
+        Shards(nodes=3, shards=1, over="kind").places(mixed, mixed, "train", 0)
+
+
+def clustered(rows: int, seed: int) -> Table:
+    """Normal rows in three heaps far apart, anomalies anywhere."""
+    rng = np.random.default_rng(seed)
+    heap = rng.integers(0, 3, rows)
+    label = (rng.random(rows) < 0.1).astype(np.int8)
+    x = np.array([[0, 0], [50, 0], [0, 50]])[heap] + rng.normal(size=(rows, 2))
+    return replace(
+        Table.from_array(np.where(label[:, None] == 1, rng.uniform(-10, 60, (rows, 2)), x), label), group=Coded.of("abc"[h] for h in heap)
+    )
+
+
+def test_clusters_are_found_without_labels_of_other_rows() -> None:
+    train, test = clustered(600, 1), clustered(300, 2)
+    found = clusters_of(train, test, 3, seed=0)
+    for heap in range(3):
+        rows = (test.column("group").codes == heap) & (test.label == 0)
+        assert len(np.unique(found.codes[rows])) == 1
+    flipped = replace(test, label=(1 - test.label).astype(np.int8))  # type: ignore[operator]
+    assert np.array_equal(clusters_of(train, flipped, 3, seed=0).codes, found.codes)
+    partition = Dirichlet(over="k-means", clusters=3, nodes=3, alpha=0.05, min_rows=1)
+    places = partition.places(train, train, "train", 0)
+    heaps = [np.bincount(train.column("group").codes[(places == node) & (train.label == 0)], minlength=3) for node in range(3)]
+    assert np.mean([heap.max() / heap.sum() for heap in heaps]) > 0.8
+    with pytest.raises(DataUnusable, match="too few for 1000 clusters"):
+        clusters_of(train, test, 1000, 0)
+
+
+def test_counts_are_as_asked() -> None:
+    partition = Counts.model_validate(
+        {
+            "rows": {"a": {"normal": 100, "anomaly": 7}, "b": {"group": "c", "normal": 20, "kinds": {"attack": 5}}},
+            "tests": {"a": {"normal": 30, "anomaly": 11}, "b": {"normal": 40}},
+        }
+    )
+    fleet = Fleet.from_places(TRAIN, partition.places(TRAIN, TRAIN, "train", 0), partition.names(TRAIN))
+    assert [(len(fleet[node].normal()), len(fleet[node])) for node in fleet] == [(100, 107), (20, 25)]
+    assert set(fleet["b"].column("group").texts()) == {"c"}
+    tests = Fleet.from_places(TEST, partition.places(TRAIN, TEST, "test", 0), partition.names(TRAIN))
+    assert [(len(tests[node].normal()), len(tests[node])) for node in tests] == [(30, 41), (40, 40)]
+
+
+def test_without_counts_of_their_own_other_rows_follow_the_amounts() -> None:
+    partition = Counts.model_validate({"rows": {"a": {"normal": 300}, "b": {"normal": 100}, "c": {"group": "a", "normal": 40}}})
+    held = counts(partition, TRAIN, TEST)
+    assert held[:2].tolist() == [round(600 * 300 / 440), round(600 * 100 / 440)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"a": {"normal": 10_000}}, "node 'a' wants 10,000 normal train rows, but"),
+        ({"a": {"normal": 1, "kinds": {"worm": 3}}}, "wants 3 'worm' train rows"),
+        ({"a": {"normal": 1, "group": "d"}}, "no train rows are of 'd'; known: a, b, c"),
+        ({"a": {"normal": 200}, "b": {"normal": 2, "group": "a", "anomaly": 900}}, "wants 900 anomalous train rows of 'a'"),
+    ],
+)
+def test_counts_that_are_not_there_are_said(rows: dict[str, object], message: str) -> None:
+    partition = Counts.model_validate({"rows": rows})
+    with pytest.raises(DataUnusable, match=message):
+        partition.places(TRAIN, TRAIN, "train", 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rows": {}}, {"rows": {"a": {"anomaly": 3}}}, {"rows": {"a": {"normal": 3}}, "tests": {"b": {"normal": 1}}}]
+)
+def test_counts_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(RecipeError):
+        build(PARTITIONS, {"name": "counts", **wrong}, "[partition]")
