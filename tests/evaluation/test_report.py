@@ -498,3 +498,20 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 )
 def test_figures_are_written_for_people(shown: str, wanted: str) -> None:
     assert shown == wanted
+
+
+def test_what_nodes_hold_is_drawn_for_few_and_for_many(tmp_path: Path) -> None:
+    def held(nodes: int, classes: int) -> list[Holding]:
+        return [Holding(f"n{i}", 10, 0, 5, {f"kind-{j}": 1 + (i * j) % 7 for j in range(classes) if (i + j) % 3}) for i in range(nodes)]
+
+    assert "Of what" not in written(tmp_path, make_run(), (), (), held(5, 0)).text
+    assert "Of what" not in written(tmp_path, make_run(), (), (), [Holding("only", 1, 1, 1, {"a": 1, "b": 2})]).text
+    few = written(tmp_path, make_run(), (), (), held(5, 3))
+    assert "Of what" in few.text
+    assert "kind-2" in few.text
+    many = written(tmp_path, make_run(), (), (), held(1000, 40))
+    assert "25 rarer ones" in many.text
+    assert "1,000 nodes, in bundles" in many.text
+    assert "Nodes that hold alike are bundled" in many.text
+    assert many.size < 600_000
+    harmless(many)

@@ -265,13 +265,21 @@ def _holdings(recipe: Recipe, seed: int, parts: Parts) -> list[Holding]:
     """Say who holds how much, anomalous training rows included."""
     names = recipe.partition.names(parts.train)
     places = recipe.partition.places(parts.train, parts.train, "train", seed)
+    held = places >= 0
     anomalous = np.zeros(len(parts.train), dtype=bool) if parts.train.label is None else parts.train.label != 0
-    normal = np.bincount(places[~anomalous], minlength=len(names))
-    attacked = np.bincount(places[anomalous], minlength=len(names))
+    normal = np.bincount(places[~anomalous & held], minlength=len(names))
+    attacked = np.bincount(places[anomalous & held], minlength=len(names))
     tested = np.full(len(names), len(parts.test))
     if recipe.test == "own":
-        tested = np.bincount(recipe.partition.places(parts.train, parts.test, "test", seed), minlength=len(names))
-    return [Holding(*entry) for entry in zip(names, normal.tolist(), attacked.tolist(), tested.tolist(), strict=True)]
+        at = recipe.partition.places(parts.train, parts.test, "test", seed)
+        tested = np.bincount(at[at >= 0], minlength=len(names))
+    classes: list[dict[str, int]] = [{} for _ in names]
+    column = recipe.partition.classes(parts.train, seed)
+    if column is not None:
+        cells, counts = np.unique(places[held] * len(column.levels) + column.codes[held], return_counts=True)
+        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
+            classes[cell // len(column.levels)][column.levels[cell % len(column.levels)]] = count
+    return [Holding(*entry) for entry in zip(names, normal.tolist(), attacked.tolist(), tested.tolist(), classes, strict=True)]
 
 
 TRACES = 3

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from vedette.data.table import Table
+from vedette.data.table import Coded, Table
 from vedette.message import Array
 from vedette.seeds import stream
 from vedette.settings import Settings
@@ -54,6 +54,10 @@ class Partition(Settings, ABC):
         DataUnusable
             A node would stay without normal training rows.
         """
+
+    def classes(self, train: Table, seed: int) -> Coded | None:
+        """Return the column that tells best what nodes hold, for the report: kinds of rows unless the partition goes by another."""
+        return train.kind
 
 
 class Drawn(Partition, ABC):

@@ -69,6 +69,9 @@ class ByLevel(Drawn):
         """Tell whether a level with so many training rows takes part in the draw."""
         return normal > 0
 
+    def classes(self, train: Table, seed: int) -> Coded | None:
+        return self._columns(train, train, seed)[0]
+
     def _columns(self, train: Table, table: Table, seed: int) -> tuple[Coded, Coded]:
         if self.over != CLUSTERS:
             return train.column(self.over), table.column(self.over)

@@ -1,7 +1,7 @@
 """The report's figures: inline SVG that takes its text colour from the page around it."""
 
 from vedette.evaluation.plots.curves import Curve, loss_figure
-from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, holding_figure
+from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, class_figure, holding_figure
 from vedette.evaluation.plots.looks import Look, ordered, styles
 from vedette.evaluation.plots.nodes import MOST_BARS, node_figure
 from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
@@ -15,6 +15,7 @@ __all__ = [
     "Holding",
     "Look",
     "Trace",
+    "class_figure",
     "holding_figure",
     "loss_figure",
     "node_figure",

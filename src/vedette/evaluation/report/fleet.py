@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vedette.evaluation.plots import MOST_BARS, MOST_HOLDINGS, Holding, Look, holding_figure, node_figure, ordered
+from vedette.evaluation.plots import MOST_BARS, MOST_HOLDINGS, Holding, Look, class_figure, holding_figure, node_figure, ordered
 from vedette.evaluation.report.results import REFERENCES, Row, mean_of, value_of
 from vedette.evaluation.report.wording import percentage
 
@@ -67,6 +67,7 @@ def holdings_of(run: Mapping[str, Any], holdings: Sequence[Holding]) -> dict[str
     normal, tenth = sum(holding.normal for holding in holdings), max(len(sizes) // 10, 1)
     return {
         "figure": holding_figure(holdings),
+        "classes": class_figure(holdings),
         "nodes": len(sizes),
         "many": len(sizes) > MOST_HOLDINGS,
         "even": sizes[0] - sizes[-1] <= 0.01 * sizes[0],
