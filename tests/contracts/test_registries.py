@@ -17,6 +17,7 @@ from vedette.data.dataset import Loader
 from vedette.data.datasets import LOADERS
 from vedette.data.encoders import ENCODERS, CategoryEncoder
 from vedette.data.partition import PARTITIONS, Partition
+from vedette.data.rebalance import REBALANCERS, Rebalancer
 from vedette.data.scalers import SCALERS, NumberScaler
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.threshold import THRESHOLDS, Threshold
@@ -33,6 +34,7 @@ SUITES = {
     "encoder": "contracts/test_encoders.py",
     "method": "evaluation/test_experiment.py",
     "partition": "contracts/test_partitions.py",
+    "rebalancer": "contracts/test_rebalancers.py",
     "query": "contracts/test_queries.py",
     "scaler": "contracts/test_scalers.py",
     "strategy": "contracts/test_strategies.py",
@@ -44,6 +46,7 @@ BASES = [
     (LOADERS, Loader),
     (ENCODERS, CategoryEncoder),
     (PARTITIONS, Partition),
+    (REBALANCERS, Rebalancer),
     (SCALERS, NumberScaler),
     (DETECTORS, Detector),
     (THRESHOLDS, Threshold),

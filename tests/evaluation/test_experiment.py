@@ -380,7 +380,9 @@ def test_holdings_add_up_to_the_rows_there_are(test: str) -> None:
     kept = train.take(~held_out(train, 0.2))
     learned = kept.take(~held_out(kept, 0.2))
     assert [holding[0] for holding in result.holdings] == list(NODES)
-    for node, normal, anomalous, rows in result.holdings:
+    for node, normal, anomalous, rows, classes in result.holdings:
+        assert sum(classes.values()) == normal + anomalous
+        assert classes.get("leak", 0) == anomalous
         mine = share_of(learned, node)
         assert mine.label is not None
         assert (normal, anomalous) == (int((mine.label == 0).sum()), int(mine.label.sum()))

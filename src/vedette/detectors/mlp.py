@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
+from vedette.data.rebalance import AnyRebalancer, Keep, Rebalancer
 from vedette.detectors.network import NetworkDetector, dense
 from vedette.detectors.threshold import AnyThreshold, Fixed
 from vedette.message import Array, Memory
@@ -28,6 +29,8 @@ class Mlp(NetworkDetector):
         Widths of the hidden layers.
     dropout
         Share of each hidden layer's units left out in training.
+    rebalance
+        How a node's rows are re-balanced before it trains: ``"none"``, ``"over-sampling"``, ``"under-sampling"``, ``"smote"``.
     batch_norm
         Whether each hidden layer is batch-normalised.
     threshold
@@ -39,6 +42,7 @@ class Mlp(NetworkDetector):
     loss: Literal["cross-entropy"] = "cross-entropy"
     hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    rebalance: AnyRebalancer = Field(default_factory=Keep)
     batch_norm: bool = False
     threshold: AnyThreshold = Field(default_factory=Fixed)
 
@@ -47,6 +51,10 @@ class Mlp(NetworkDetector):
         if self.batch_norm and self.optimiser.batch < 2:
             raise ValueError("batch_norm needs batches of at least two rows (optimiser.batch)")
         return self
+
+    @property
+    def balancer(self) -> Rebalancer:
+        return self.rebalance
 
     def networks(self, features: int) -> Mapping[str, Layers]:
         widths = [features, *self.hidden]

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
+from vedette.data.rebalance import Keep, Rebalancer
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.message import Array, Memory, Query, Vector
@@ -42,6 +43,11 @@ class NetworkDetector(Detector):
     def calibrates_residuals(self) -> bool:
         """Whether the score needs the residuals of normal rows (``residuals.moments`` in the memory)."""
         return False
+
+    @property
+    def balancer(self) -> Rebalancer:
+        """How training rows are re-balanced; detectors of normality have nothing to balance."""
+        return Keep()
 
     @abstractmethod
     def networks(self, features: int) -> Mapping[str, Layers]:

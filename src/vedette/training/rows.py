@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vedette.data.rebalance import Keep
 from vedette.data.table import Table
 from vedette.errors import DataUnusable, DetectorMisused
 from vedette.message import Array, Memory
@@ -35,6 +36,8 @@ class TrainingRows:
         The node's state, with its scaler.
     extra
         Tables of samples, [n, width + 1] each, the label last.
+    rng
+        For re-balancing; without it rows stay as they are.
 
     Raises
     ------
@@ -44,7 +47,9 @@ class TrainingRows:
         A table of another width, or with values that are not finite.
     """
 
-    def __init__(self, detector: Learnable, table: Table, memory: Memory, extra: Sequence[Array] = ()) -> None:
+    def __init__(
+        self, detector: Learnable, table: Table, memory: Memory, extra: Sequence[Array] = (), rng: np.random.Generator | None = None
+    ) -> None:
         self.samples = detector.samples(table, memory)
         if detector.learning == "supervised" and table.label is None:
             raise DataUnusable("a supervised detector needs labels, and these rows have none")
@@ -54,6 +59,9 @@ class TrainingRows:
                 raise DetectorMisused(f"rows to train on must be [n, {width}] finite numbers, got an array of shape {rows.shape}")
         self.ends = self.samples.whole()
         self.label = np.zeros(len(table), dtype=np.int8) if table.label is None else table.label
+        if rng is not None and detector.learning == "supervised" and not isinstance(detector.balancer, Keep):
+            balanced = detector.balancer.balanced(self.samples.take(self.ends), self.label[self.ends], rng)
+            self.ends, extra = self.ends[balanced.keep], [balanced.extra, *extra]
         self.extra = np.concatenate(extra).astype(np.float32) if extra else None
 
     def __len__(self) -> int:

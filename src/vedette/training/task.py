@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import Field
 
+from vedette.data.rebalance import Rebalancer
 from vedette.data.table import Table
 from vedette.data.windows import Samples
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
@@ -151,6 +152,10 @@ class Learnable(Protocol):
     @property
     def loss(self) -> str:
         """What is minimised: ``"mse"``, ``"mae"`` or ``"cross-entropy"``."""
+
+    @property
+    def balancer(self) -> Rebalancer:
+        """How training rows of supervised detectors are re-balanced."""
 
     @property
     def optimiser(self) -> Optimiser:

@@ -108,7 +108,7 @@ class _Bench:
                 vector = self.network(given).vector(channel.part, channel.holds) if isinstance(given, str) else given
                 network.load(vector, channel.part, channel.holds)
         extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
-        rows = TrainingRows(self.detector, self.job.rows, self.memory, extra)
+        rows = TrainingRows(self.detector, self.job.rows, self.memory, extra, stream(*self.path, "rebalance", place))
         if (task.steps if task.steps is not None else task.epochs) > 0:
             if not len(rows):
                 raise DataUnusable("no training rows; check the partition and the labels")
