@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process: two threads on two busy cores can be ten times slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check format proof install clean
+.PHONY: demo test fuzz check format proof install clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -20,6 +20,9 @@ demo: install          ## the main job with nothing to download
 
 test: install          ## all tests; those on real data need VEDETTE_DATA
 	$(BIN)/pytest -n 2
+
+fuzz: install          ## 1,000 broken variants of small files a loader; no two runs try the same
+	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 tests/contracts/test_broken_files.py
 
 check: install         ## lint, types, floors, public API
 	$(BIN)/ruff check .

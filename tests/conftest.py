@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +12,14 @@ import pytest
 
 from vedette.data.fleet import Fleet
 from vedette.data.table import Coded, Feature, Table
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests read is kept in a folder of their own, also by the processes they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VEDETTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture
@@ -50,4 +59,5 @@ def fleet() -> Fleet:
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("vedette", deadline=None)
-hypothesis.settings.load_profile("vedette")
+hypothesis.settings.register_profile("thorough", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vedette"))

@@ -18,7 +18,6 @@ from vedette.data.table import Table, concat
 from vedette.errors import DataUnusable, DetectorMisused
 
 
-
 def normal_rank(values: Sequence[float], value: float) -> float:
     """The normal deviation below which as many values lie; the ends are 4 away, whatever their number."""
     if value in (min(values), max(values)):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from data.official_files import check_mutated, message, mutated, rows_of, same
 from samples import OWN, SENSORS, SKAB_HEADER, kdd_lines, put, skab_lines
 from vedette.data.dataset import Dataset
-from vedette.data.datasets import LOADERS, lines
+from vedette.data.datasets import LOADERS, lines, pieces
 from vedette.data.datasets.kdd99 import FEATURES, Kdd99
 from vedette.data.datasets.nsl_kdd import NslKdd
 from vedette.data.datasets.pieces import MISSING
@@ -75,6 +75,8 @@ def test_importing_vedette_does_not_import_polars() -> None:
 
 def test_missing_polars_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "polars", None)
+    names = [*Kdd99.official_files, *NslKdd.official_files, *Skab.official_files, "a.csv"]
+    put(tmp_path, dict.fromkeys(names, "a,b\n1,2\n"))
     for loader in (Kdd99(), NslKdd(), Skab(), TableFiles(files=("a.csv",))):
         with pytest.raises(MissingExtra, match=r"pip install 'vedette\[train\]'"):
             loader.load(tmp_path)
@@ -176,7 +178,9 @@ def test_own_table_is_grouped_and_in_time_order(tmp_path: Path) -> None:
     assert table.column("kind").texts() == ["0.0", "leak", "0", "0"]
 
 
-def test_parquet_gives_the_same_table_as_csv(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_parquet_gives_the_same_table_as_csv(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "ROWS", rows)
     flow, state = [1.5, None, float("nan"), 4], ["on", "off", None, "on"]
     when = [datetime(2024, 5, 1, second=i) for i in range(4)]
     frame = pl.DataFrame({"when": when, "flow": flow, "state": state, "pump": [True, False, None, True], "label": [0, 1, 0, 0]})
@@ -195,6 +199,27 @@ def test_missing_categories_stay_as_they_are_written(tmp_path: Path, monkeypatch
     table = TableFiles(files=("a.csv",)).load(tmp_path).tables["all"]
     assert table.column("y").texts() == ["NA", "", "on", "NA"]
     np.testing.assert_array_equal(table.numbers, [[1, np.nan], [2, np.nan], [3, np.nan], [4, 7]])
+
+
+def test_rows_of_devices_that_take_turns_in_a_file_stood_next_to_each_other(tmp_path: Path) -> None:
+    put(tmp_path, {"a.csv": "when,who,x\n" + "".join(f"{i},{'ab'[i % 2]},{i}\n" for i in range(6))})
+    table = TableFiles(files=("a.csv",), node="who", time="when").load(tmp_path).tables["all"]
+    assert table.numbers[:, 0].tolist() == [0, 2, 4, 1, 3, 5]
+    assert table.place is None
+
+
+def test_a_number_with_spaces_is_one_in_later_blocks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second block on, columns of numbers are parsed as such."""
+    monkeypatch.setattr(lines, "BLOCK", 1)
+    put(tmp_path, {"a.csv": "when,x\n1,1\n2 , 2\n3,NA\n4,nan\n5,\n 6,-.5\n7,1e3\n"})
+    table = TableFiles(files=("a.csv",), time="when").load(tmp_path).tables["all"]
+    np.testing.assert_array_equal(table.numbers[:, 0], [1, 2, np.nan, np.nan, np.nan, -0.5, 1000])
+    assert table.time is not None
+    assert table.time.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    for text, said in (("inf", "'inf' is no finite number"), ("1,5", "3 columns where 2"), ("x", "'x' is no number, but other rows hold")):
+        put(tmp_path, {"a.csv": f"when,x\n1,1\n2,2\n3,{text}\n4,4\n"})
+        with pytest.raises(DataBroken, match=rf"a\.csv:4: .*{said}"):
+            TableFiles(files=("a.csv",), time="when").load(tmp_path)
 
 
 def test_each_file_can_be_a_node_and_some_can_be_the_test(tmp_path: Path) -> None:
@@ -217,7 +242,7 @@ def test_published_counts_are_checked(tmp_path: Path) -> None:
     kdd99(tmp_path, kdd_lines())
     with pytest.raises(DataBroken, match=r"10_percent: 3 rows, 2 of them normal, where 494,021 and 97,278 were published.*check = false"):
         Kdd99().load(tmp_path)
-    rows = {f"skab/valve2/{i}.csv": skab_lines() for i in range(4)}
+    rows = {f"skab/valve2/{i}.csv": skab_lines() for i in range(4)} | {"skab/anomaly-free/anomaly-free.csv": skab_lines(labelled=False)}
     with pytest.raises(DataBroken, match=r"0.csv: 4 rows where the published file has 1,125"):
         Skab(folders=("valve2",)).load(put(tmp_path, rows))
     with pytest.raises(DataMissing, match=r"other.14.csv"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from readings import FLOW, HEAT, fit, table
-from vedette.data.scaling import Scaler, ENCODERS, Scaling
+from vedette.data.scaling import ENCODERS, Scaler, Scaling
 from vedette.data.table import Feature, Table
 from vedette.errors import DetectorMisused, UnknownName
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from vedette.data.fleet import Fleet
 from vedette.data.partition import PARTITIONS
 from vedette.data.table import Table
-from vedette.errors import DataMissing, UnknownName
+from vedette.errors import UnknownName
 from vedette.registry import suggestion
 from vedette.settings import Settings, build
 
@@ -80,7 +80,7 @@ class Loader(Settings, ABC):
     simulated
         Whether `load` makes the data up from the seed.
     official_files
-        Relative paths that must be there (each may be gzip'ed, with ``.gz`` appended).
+        Relative paths as published (each may be gzip'ed, with ``.gz`` appended).
     """
 
     title: ClassVar[str]
@@ -93,33 +93,9 @@ class Loader(Settings, ABC):
 
     @classmethod
     def is_here(cls, root: Path) -> bool:
-        """Tell whether all its official files lie under a data root, plain or gzip'ed."""
-        return all(cls._place_of(root, name) is not None for name in cls.official_files)
-
-    @classmethod
-    def find(cls, root: Path | None, name: str) -> Path:
-        """Return where an official file lies: plain or gzip'ed, in the loader's folder below `root` or in `root` itself.
-
-        Raises
-        ------
-        DataMissing
-            No root, no such folder or no such file: what was looked for, and how to get it.
-        """
-        if root is None:
-            raise DataMissing(
-                f"'{cls.folder}' needs a data root (root=, --data or VEDETTE_DATA), the folder that holds '{cls.folder}/{name}'; {cls.how}"
-            )
-        if not root.is_dir():
-            raise DataMissing(f"data root '{root}' is no folder; {cls.how}")
-        path = cls._place_of(root, name)
-        if path is None:
-            raise DataMissing(f"neither '{root / cls.folder / name}' nor '{root / name}' is there, plain or with .gz; {cls.how}")
-        return path
-
-    @classmethod
-    def _place_of(cls, root: Path, name: str) -> Path | None:
-        paths = (folder / f"{name}{suffix}" for folder in (root / cls.folder, root) for suffix in ("", ".gz"))
-        return next((path for path in paths if path.is_file()), None)
+        """Tell whether what it reads lies under a data root; what reads nothing is always here."""
+        del root
+        return True
 
     @abstractmethod
     def load(self, root: Path | None, seed: int = 0) -> Dataset:

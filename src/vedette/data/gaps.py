@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -70,7 +71,7 @@ def _stretches(table: Table) -> list[tuple[int, int]]:
     if table.time is not None:
         breaks[1:] |= np.diff(table.time) < 0
     edges = [*np.flatnonzero(breaks).tolist(), len(table)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _resampled(table: Table, step: float, more: int) -> Table:

@@ -248,7 +248,14 @@ class Scaler:
         about = json.loads(str(memory["scaling.about"]))
         features = tuple(Feature(name, kind, unit) for name, kind, unit in about["features"])
         levels = {feature: tuple(known) for feature, known in about["levels"].items()}
-        return cls(Scaling(**about["settings"]), features, np.asarray(memory["scaling.numbers"]), levels, tuple(about["constant"]), tuple(about["masked"]))
+        return cls(
+            Scaling(**about["settings"]),
+            features,
+            np.asarray(memory["scaling.numbers"]),
+            levels,
+            tuple(about["constant"]),
+            tuple(about["masked"]),
+        )
 
 
 def _difference(wanted: Sequence[Feature], got: Sequence[Feature]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
+from vedette.data.stored import Matrix, Stored, numbered, stacked
 from vedette.errors import DataUnusable, UnknownName
 from vedette.message import Array
 from vedette.registry import suggestion
@@ -15,6 +16,9 @@ from vedette.registry import suggestion
 __all__ = ["Coded", "Feature", "Table", "concat"]
 
 C = TypeVar("C")
+
+CHUNK = 65_536
+"""Rows that are gone through at once, unless somebody wants fewer or more."""
 
 
 class Coded(NamedTuple):
@@ -68,16 +72,39 @@ class Feature:
     unit: str = ""
 
 
+class _Numbers:
+    """The field of a table that holds a matrix and hands it out as an array, read when it lies on disk."""
+
+    @overload
+    def __get__(self, table: None, kind: type[Table]) -> _Numbers: ...
+
+    @overload
+    def __get__(self, table: Table, kind: type[Table]) -> Array: ...
+
+    def __get__(self, table: Table | None, kind: type[Table]) -> _Numbers | Array:
+        if table is None:
+            raise AttributeError("numbers")  # a field without a default
+        matrix = table.matrix
+        return matrix.array() if isinstance(matrix, Stored) else matrix
+
+    def __set__(self, table: Table, matrix: Matrix) -> None:
+        table.__dict__["numbers"] = matrix
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Rows of telemetry, immutable; the arrays may be memory-mapped.
+
+    Numbers may lie on disk (`Stored`): taking rows or features out then reads nothing. They are read each time `numbers` is asked for,
+    so large tables are gone through in `chunks`.
 
     Parameters
     ----------
     features
         What the columns are, in order.
     numbers
-        [rows, number features] float32 or float64, in the order the number features have in `features`; NaN = missing.
+        [rows, number features] float32 or float64, in the order the number features have in `features`; NaN = missing. An array
+        comes out, whatever was given; `matrix` is what was given.
     categories
         One `Coded` column for each category feature, in order.
     label
@@ -99,7 +126,7 @@ class Table:
     """
 
     features: tuple[Feature, ...]
-    numbers: Array
+    numbers: _Numbers = _Numbers()
     categories: tuple[Coded, ...] = ()
     label: Array | None = None
     kind: Coded | None = None
@@ -108,8 +135,8 @@ class Table:
     place: Array | None = None
 
     def __post_init__(self) -> None:
-        if self.numbers.ndim != 2 or self.numbers.shape[1] != len(self.number_features):
-            raise DataUnusable(f"a table of {len(self.number_features)} number features cannot hold an array of shape {self.numbers.shape}")
+        if self.matrix.ndim != 2 or self.matrix.shape[1] != len(self.number_features):
+            raise DataUnusable(f"a table of {len(self.number_features)} number features cannot hold an array of shape {self.matrix.shape}")
         if len(self.categories) != len(self.category_features):
             raise DataUnusable(f"{len(self.category_features)} category features, but {len(self.categories)} columns of them")
         columns = [(feature.name, column.codes) for feature, column in zip(self.category_features, self.categories, strict=True)]
@@ -121,7 +148,13 @@ class Table:
                 raise DataUnusable(f"'{name}' has {len(column)} rows where the numbers have {len(self)}")
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.matrix)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The numbers where they lie: an array, or `Stored`."""
+        matrix: Matrix = self.__dict__["numbers"]
+        return matrix
 
     @property
     def number_features(self) -> tuple[Feature, ...]:
@@ -157,7 +190,7 @@ class Table:
         """Return some rows, by index, mask or slice."""
         return replace(
             self,
-            numbers=self.numbers[rows],
+            numbers=self.matrix.take(rows) if isinstance(self.matrix, Stored) else self.matrix[rows],
             categories=tuple(column.take(rows) for column in self.categories),
             label=None if self.label is None else self.label[rows],
             kind=None if self.kind is None else self.kind.take(rows),
@@ -171,7 +204,7 @@ class Table:
             return self.place[rows]
         if isinstance(rows, slice) and rows.step in (None, 1):
             return None
-        return np.arange(len(self))[rows]
+        return numbered(rows, len(self))
 
     def select(self, names: Sequence[str]) -> Table:
         """Return the table with only the named features, in the order of `names`.
@@ -188,10 +221,11 @@ class Table:
         features = tuple(known[name] for name in names)
         number_at = {feature.name: i for i, feature in enumerate(self.number_features)}
         category_at = {feature.name: i for i, feature in enumerate(self.category_features)}
+        chosen = [number_at[f.name] for f in features if f.kind == "number"]
         return replace(
             self,
             features=features,
-            numbers=self.numbers[:, [number_at[f.name] for f in features if f.kind == "number"]],
+            numbers=self.matrix.select(chosen) if isinstance(self.matrix, Stored) else self.matrix[:, chosen],
             categories=tuple(self.categories[category_at[f.name]] for f in features if f.kind == "category"),
         )
 
@@ -213,10 +247,19 @@ class Table:
         """Return the rows not labelled as anomalies (all of them if there are no labels)."""
         return self if self.label is None else self.take(np.flatnonzero(self.label == 0))
 
-    def chunks(self, size: int = 65_536) -> Iterator[Table]:
+    def chunks(self, size: int = CHUNK) -> Iterator[Table]:
         """Yield the rows in order, `size` at a time."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, Array]]:
+        """Yield the places and numbers of the rows in order, `size` at a time; what lies on disk is read in larger pieces."""
+        piece = -(-CHUNK // size) * size if isinstance(self.matrix, Stored) else max(len(self), 1)
+        for first in range(0, len(self), piece):
+            numbers = self.matrix.take(slice(first, first + piece)).array() if isinstance(self.matrix, Stored) else self.matrix
+            for start in range(0, len(numbers), size):
+                part = numbers[start : start + size]
+                yield slice(first + start, first + start + len(part)), part
 
 
 def concat(tables: Sequence[Table]) -> Table:
@@ -236,7 +279,7 @@ def concat(tables: Sequence[Table]) -> Table:
         return first
     return Table(
         features=first.features,
-        numbers=np.concatenate([table.numbers for table in tables]),
+        numbers=stacked([table.matrix for table in tables]),
         categories=tuple(Coded.concat(columns) for columns in zip(*(table.categories for table in tables), strict=True)),
         label=_if_all_known(np.concatenate, [table.label for table in tables]),
         kind=_if_all_known(Coded.concat, [table.kind for table in tables]),

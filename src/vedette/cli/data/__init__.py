@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from vedette.cli.data.cache import app as cache_app
 from vedette.cli.data.check import check_data
 from vedette.cli.data.list import list_data
 
@@ -12,6 +13,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Which data sets there are, where they come from, how to get them.", no_args_is_help=True)
 app.command("list")(list_data)
 app.command("check")(check_data)
+app.add_typer(cache_app, name="cache")
 
 
 @app.callback()

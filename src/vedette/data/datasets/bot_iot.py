@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from pydantic import field_validator
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.lines import find_header
 from vedette.data.datasets.official import Column, Content, read
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken
 from vedette.message import Array
@@ -26,7 +27,7 @@ TEN = ("seq", "stddev", "N_IN_Conn_P_SrcIP", "min", "state_number", "mean", "N_I
 STEM = "UNSW_2018_IoT_Botnet_Final_10"
 
 
-class Flows(Loader):
+class Flows(FileLoader):
     """Base of labelled network flows, some of whose columns would give the attacker away.
 
     Parameters
@@ -67,12 +68,12 @@ class Flows(Loader):
                 raise ValueError(f"'{name}' is no column that is left out by default; {suggestion(name, cls.left_out)}")
         return value
 
-    def _flows(self, path: Path) -> Table:
+    def _flows(self, path: Path, matrix: NewMatrix) -> Table:
         """Read one file."""
         dropped = self.left_out - set(self.keep)
         columns = [Column(column.name, "skip") if column.name in dropped else column for column in self.columns]
         found = find_header(path, columns[0].name or columns[1].name)
-        content = read(path, columns, with_header=found)
+        content = read(path, columns, with_header=found, matrix=matrix)
         label = content.flags[self.label]
         kind = _joined([content.texts[name] for name in self.kinds]) if self.kinds else None
         if kind is not None:
@@ -155,28 +156,23 @@ class BotIot(Flows):
 
     split: bool | None = None
 
-    @classmethod
-    def is_here(cls, root: Path) -> bool:
-        """Tell whether the two files, or the single one, lie under a data root."""
-        return all(cls._spelt(root, name) for name in cls.official_files) or cls._spelt(root, f"{STEM}_Best.csv") is not None
-
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``, or ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        single = None if root is None else self._spelt(root, f"{STEM}_Best.csv")
-        pair = [None if root is None else self._spelt(root, name) for name in self.official_files]
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the two files, or the single one; see `FileLoader.sources`."""
+        single = self._spelt(root, f"{STEM}_Best.csv")
+        pair = [self._spelt(root, name) for name in self.official_files]
         if self.split is False or (self.split is None and single is not None and None in pair):
-            paths = {"all": single or self.find(root, f"{STEM}_Best.csv")}
-        else:
-            found = [path or self.find(root, name) for path, name in zip(pair, self.official_files, strict=True)]
-            paths = dict(zip(("train", "test"), found, strict=True))
-        tables = {part: self._flows(path) for part, path in paths.items()}
-        self._check_published(" and ".join(str(path) for path in paths.values()), list(tables.values()), 3_668_522, 3_668_522 - 477)
+            return {"all": single or self.find(root, f"{STEM}_Best.csv")}
+        found = [path or self.find(root, name) for path, name in zip(pair, self.official_files, strict=True)]
+        return dict(zip(("train", "test"), found, strict=True))
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``train`` and ``test``, or ``all``; see `FileLoader.read`."""
+        tables = {part: self._flows(path, matrix) for part, path in sources.items()}
+        self._check_published(" and ".join(str(path) for path in sources.values()), list(tables.values()), 3_668_522, 3_668_522 - 477)
         return Dataset("bot-iot", tables)
 
     @classmethod
-    def _spelt(cls, root: Path, name: str) -> Path | None:
+    def _spelt(cls, root: Path | None, name: str) -> Path | None:
         """Return where a file lies; copies call it 10_best or 10-best, best or Best."""
         names = (name.replace("10_", joint).replace("best", best) for joint in ("10_", "10-") for best in ("best", "Best"))
         return next((path for path in (cls._place_of(root, each) for each in names) if path is not None), None)

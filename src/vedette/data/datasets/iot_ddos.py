@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from vedette.data.dataset import Dataset
 from vedette.data.datasets.bot_iot import ANY, CATEGORY, Flows
-from vedette.data.datasets.columns import need_polars
 from vedette.data.datasets.official import TOKEN, Column
+from vedette.data.stored import NewMatrix
 
 __all__ = ["IotDdos"]
 
@@ -60,11 +61,12 @@ class IotDdos(Flows):
     kinds: ClassVar[tuple[str, ...]] = ("category", "subcategory")
     units: ClassVar[dict[str, str]] = {"dur": "s", "bytes": "B", "sbytes": "B", "dbytes": "B"}
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        path = self.find(root, "DDoSdata.csv")
-        table = self._flows(path)
-        self._check_published(path, [table], BENIGN + ATTACKS, ATTACKS)
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the file; see `FileLoader.sources`."""
+        return {"all": self.find(root, "DDoSdata.csv")}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``all``; see `FileLoader.read`."""
+        table = self._flows(sources["all"], matrix)
+        self._check_published(sources["all"], [table], BENIGN + ATTACKS, ATTACKS)
         return Dataset("iot-ddos", {"all": table})

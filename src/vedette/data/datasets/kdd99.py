@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.official import Column, read
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken
 
@@ -31,7 +33,7 @@ Published = tuple[str, int, int]
 """A file that was published: its name, its rows and its normal rows."""
 
 
-class Connections(Loader):
+class Connections(FileLoader):
     """Base of the KDD family: files of 41 features and a label.
 
     Parameters
@@ -44,7 +46,7 @@ class Connections(Loader):
     label
         The column behind the features.
     extra
-        Columns behind the label, checked and left out.
+        Columns behind the label, left out.
     """
 
     label: ClassVar[Column]
@@ -52,14 +54,23 @@ class Connections(Loader):
 
     check: bool = True
 
-    def _parts(self, root: Path | None, published: Mapping[str, Published]) -> dict[str, Table]:
-        need_polars()
-        paths = {part: self.find(root, name) for part, (name, *_) in published.items()}
-        return {part: self._connections(paths[part], *counts) for part, (_, *counts) in published.items()}
+    @property
+    @abstractmethod
+    def published(self) -> Mapping[str, Published]:
+        """The file of each part."""
 
-    def _connections(self, path: Path, rows: int, normal_rows: int) -> Table:
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the file of each part; see `FileLoader.sources`."""
+        return {part: self.find(root, name) for part, (name, *_) in self.published.items()}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``train`` and ``test``; see `FileLoader.read`."""
+        tables = {part: self._connections(sources[part], matrix, *counts) for part, (_, *counts) in self.published.items()}
+        return Dataset(self.folder, tables)
+
+    def _connections(self, path: Path, matrix: NewMatrix, rows: int, normal_rows: int) -> Table:
         columns = [Column(feature.name, "text" if feature.kind == "category" else "number") for feature in FEATURES]
-        content = read(path, [*columns, self.label, *self.extra])
+        content = read(path, [*columns, self.label, *self.extra], matrix=matrix)
         texts = content.texts[self.label.name]
         kind = Coded(texts.codes, tuple(level.removesuffix(".") for level in texts.levels))
         normal = np.array([level == "normal" for level in kind.levels])[kind.codes]
@@ -68,9 +79,8 @@ class Connections(Loader):
                 f"{path}: {len(normal):,} rows, {normal.sum():,} of them normal, where {rows:,} and {normal_rows:,} were published; "
                 "get the whole file, or set check = false if it is meant to be a sample"
             )
-        numbers = np.ascontiguousarray(content.numbers[:, : len(FEATURES) - len(SYMBOLIC)])
         categories = tuple(content.texts[feature.name] for feature in FEATURES if feature.kind == "category")
-        return Table(FEATURES, numbers, categories, label=(~normal).astype(np.int8), kind=kind)
+        return Table(FEATURES, content.numbers, categories, label=(~normal).astype(np.int8), kind=kind)
 
 
 class Kdd99(Connections):
@@ -96,8 +106,8 @@ class Kdd99(Connections):
 
     full: bool = False
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``; see `Loader.load`."""
-        del seed
+    @property
+    def published(self) -> Mapping[str, Published]:
+        """The file of each part."""
         train = ("kddcup.data", 4_898_431, 972_781) if self.full else ("kddcup.data_10_percent", 494_021, 97_278)
-        return Dataset("kdd99", self._parts(root, {"train": train, "test": ("corrected", 311_029, 60_593)}))
+        return {"train": train, "test": ("corrected", 311_029, 60_593)}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from vedette.data.dataset import Dataset
-from vedette.data.datasets.columns import need_polars
 from vedette.data.datasets.nbaiot import AfterImage
 from vedette.data.datasets.official import Column, read
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Table
 from vedette.errors import DataBroken
 
@@ -44,13 +45,15 @@ class Kitsune(AfterImage):
 
     check: bool = False
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        data, labels = (self.find(root, name) for name in self.official_files)
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the packets and their labels; see `FileLoader.sources`."""
+        return {name: self.find(root, name) for name in self.official_files}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``all``; see `FileLoader.read`."""
+        data, labels = (sources[name] for name in self.official_files)
         label = read(labels, [Column("label", "flag")]).flags["label"]
-        numbers = read(data, [Column("row", "skip"), *self._columns]).numbers
+        numbers = read(data, [Column("row", "skip"), *self._columns], matrix=matrix).numbers
         if len(label) != len(numbers):
             raise DataBroken(f"{labels}: {len(label):,} labels for the {len(numbers):,} rows of '{data}'; get both files again")
         if self.check and (len(label) != ROWS or label[:BENIGN].any() or not label[BENIGN:].all()):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.official import Column, distinct, read_files
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken
 
@@ -48,7 +49,7 @@ ROWS = {
 DEVICES = tuple(ROWS)
 
 
-class AfterImage(Loader):
+class AfterImage(FileLoader):
     """Base of the data sets made of Kitsune's 115 AfterImage features.
 
     Parameters
@@ -71,12 +72,11 @@ class AfterImage(Loader):
 
 
 class _File(NamedTuple):
-    """One file of one device: what it holds, how many rows were published, and where it lies if it is there."""
+    """One file of one device: what it holds, and how many rows were published."""
 
     device: str
     kind: str
     rows: int
-    path: Path | None
 
     @property
     def official(self) -> str:
@@ -89,7 +89,7 @@ class _File(NamedTuple):
         return f"{DEVICES.index(self.device) + 1}.{self.kind.replace('-', '.')}.csv"
 
 
-FILES = tuple(_File(device, kind, rows, None) for device in DEVICES for kind, rows in zip(KINDS, ROWS[device], strict=False))
+FILES = tuple(_File(device, kind, rows) for device in DEVICES for kind, rows in zip(KINDS, ROWS[device], strict=False))
 
 
 class NBaiot(AfterImage):
@@ -124,21 +124,28 @@ class NBaiot(AfterImage):
     devices: Annotated[tuple[str, ...], distinct("device", DEVICES)] = ()
     check: bool = False
 
-    @classmethod
-    def is_here(cls, root: Path) -> bool:
-        """Tell whether benign traffic of at least one device lies under a data root, in either layout, plain or gzip'ed."""
-        return any(file.kind == BENIGN and file.path is not None for file in cls._found(root))
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the files that are there, or all of them if they are to be checked, by official name; see `FileLoader.sources`."""
+        wanted = [file for file in FILES if file.device in (self.devices or DEVICES)]
+        places = {file: self._place_of(root, file.official) or self._place_of(root, file.packed) for file in wanted}
+        there = {file.device for file, path in places.items() if path is not None}
+        for device in self.devices or [wanted[0].device] * (not there):
+            if device not in there:
+                self.find(root, next(file.official for file in wanted if file.device == device))
+        missing = [file for file, path in places.items() if path is None]
+        if self.check and missing:
+            self.find(root, missing[0].official)
+        return {file.official: path for file, path in places.items() if path is not None}
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        files = self._files(root)
-        content, rows = read_files([path for *_, path in files if path is not None], self._columns, with_header=True)
-        for file, count in zip(files, rows, strict=True):
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``all``; see `FileLoader.read`."""
+        files = [file for file in FILES if file.official in sources]
+        paths = [sources[file.official] for file in files]
+        content, rows = read_files(paths, self._columns, with_header=True, matrix=matrix)
+        for file, path, count in zip(files, paths, rows, strict=True):
             if self.check and count != file.rows:
                 raise DataBroken(
-                    f"{file.path}: {count:,} rows where {file.rows:,} were published; "
+                    f"{path}: {count:,} rows where {file.rows:,} were published; "
                     "get the whole file, or set check = false if it is meant to be a sample"
                 )
         label = np.repeat(np.array([file.kind != BENIGN for file in files], dtype=np.int8), rows)
@@ -146,26 +153,10 @@ class NBaiot(AfterImage):
         group = _repeated([file.device for file in files], DEVICES, rows)
         return Dataset("n-baiot", {"all": Table(self._features, content.numbers, label=label, kind=kind, group=group)})
 
-    def _files(self, root: Path | None) -> list[_File]:
-        """Return the files to read: those there, or all of them if they are to be checked."""
-        known = list(FILES if root is None else self._found(root))
-        wanted = [file for file in known if file.device in (self.devices or DEVICES)]
-        there = [file for file in wanted if file.path is not None]
-        for device in self.devices or [wanted[0].device] * (not there):
-            if device not in {file.device for file in there}:
-                self.find(root, next(file.official for file in wanted if file.device == device))
-        if self.check and len(there) < len(wanted):
-            self.find(root, next(file.official for file in wanted if file.path is None))
-        return there
-
     @classmethod
-    def _found(cls, root: Path) -> list[_File]:
-        return [file._replace(path=cls._place_of(root, file.official) or cls._place_of(root, file.packed)) for file in FILES]
-
-    @classmethod
-    def _place_of(cls, root: Path, name: str) -> Path | None:
+    def _place_of(cls, root: Path | None, name: str) -> Path | None:
         # Many call the folder as the hyphen-less name of the data set.
-        return super()._place_of(root, name) or super()._place_of(root / "nbaiot", name)
+        return super()._place_of(root, name) or super()._place_of(root and root / "nbaiot", name)
 
 
 def _repeated(texts: Sequence[str], levels: Sequence[str], rows: Sequence[int]) -> Coded:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
-from vedette.data.dataset import Dataset
-from vedette.data.datasets.kdd99 import Connections
+from vedette.data.datasets.kdd99 import Connections, Published
 from vedette.data.datasets.official import Column
 
 __all__ = ["NslKdd"]
@@ -32,10 +31,9 @@ class NslKdd(Connections):
     official_files: ClassVar[tuple[str, ...]] = ("KDDTrain+.txt", "KDDTest+.txt")
     label: ClassVar[Column] = Column("label", "text", r"[a-z0-9_]{1,32}")
     # How many of 21 classifiers got the row right: made from the labels, so never a feature.
-    extra: ClassVar[tuple[Column, ...]] = (Column("difficulty"),)
+    extra: ClassVar[tuple[Column, ...]] = (Column("difficulty", "checked"),)
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``; see `Loader.load`."""
-        del seed
-        parts = {"train": ("KDDTrain+.txt", 125_973, 67_343), "test": ("KDDTest+.txt", 22_544, 9_711)}
-        return Dataset("nsl-kdd", self._parts(root, parts))
+    @property
+    def published(self) -> Mapping[str, Published]:
+        """The file of each part."""
+        return {"train": ("KDDTrain+.txt", 125_973, 67_343), "test": ("KDDTest+.txt", 22_544, 9_711)}

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import AfterValidator
 
-from vedette.data.datasets.columns import coded, seconds
-from vedette.data.datasets.lines import Block, Header, Lines, header, shown
+from vedette.data.datasets.block import Block, shown
+from vedette.data.datasets.columns import coded, need_polars, seconds
+from vedette.data.datasets.lines import Header, Lines, header
+from vedette.data.stored import Matrix, NewMatrix, in_memory
 from vedette.data.table import Coded
 from vedette.errors import DataBroken
 from vedette.message import Array
@@ -35,13 +37,13 @@ class Column:
     name
         Its name.
     kind
-        A finite number, 0 or 1, text, a date and time, or something that is not looked at.
+        A finite number, one that is checked but left out, 0 or 1, text, a date and time, or something that is not looked at.
     pattern
         What a whole text must match (text columns only).
     """
 
     name: str
-    kind: Literal["number", "flag", "text", "time", "skip"] = "number"
+    kind: Literal["number", "checked", "flag", "text", "time", "skip"] = "number"
     pattern: str = TOKEN
 
 
@@ -51,7 +53,7 @@ class Content(NamedTuple):
     Attributes
     ----------
     numbers
-        [rows, number columns] float32, all finite.
+        [rows, number columns] float32, all finite, in memory or on disk.
     flags
         [rows] int8 of 0 and 1, by column name.
     texts
@@ -60,13 +62,15 @@ class Content(NamedTuple):
         [rows] float64 seconds since 1970 UTC, by column name.
     """
 
-    numbers: Array
+    numbers: Matrix
     flags: Mapping[str, Array]
     texts: Mapping[str, Coded]
     times: Mapping[str, Array]
 
 
-def read(path: Path, columns: Sequence[Column], separator: str = ",", with_header: bool | Header = False) -> Content:
+def read(
+    path: Path, columns: Sequence[Column], separator: str = ",", with_header: bool | Header = False, matrix: NewMatrix = in_memory
+) -> Content:
     """Read an official file.
 
     Parameters
@@ -80,17 +84,23 @@ def read(path: Path, columns: Sequence[Column], separator: str = ",", with_heade
     with_header
         Whether the first line must name the columns; or the header that `find_header` found, whose columns may stand in another
         order and letter case and which knows its separator.
+    matrix
+        Starts the matrix of the numbers.
 
     Raises
     ------
     DataBroken
         The file is no such table: file, line, column and text.
     """
-    return read_files([path], columns, separator, with_header)[0]
+    return read_files([path], columns, separator, with_header, matrix)[0]
 
 
 def read_files(
-    paths: Sequence[Path], columns: Sequence[Column], separator: str = ",", with_header: bool | Header = False
+    paths: Sequence[Path],
+    columns: Sequence[Column],
+    separator: str = ",",
+    with_header: bool | Header = False,
+    matrix: NewMatrix = in_memory,
 ) -> tuple[Content, list[int]]:
     """Read official files of the same columns as one, below each other, and count the rows of each.
 
@@ -100,7 +110,7 @@ def read_files(
     ----------
     paths
         The files, in order; at least one.
-    columns, separator, with_header
+    columns, separator, with_header, matrix
         As for `read`; a header found is that of all files.
 
     Raises
@@ -108,28 +118,33 @@ def read_files(
     DataBroken
         A file is no such table: file, line, column and text.
     """
+    need_polars()
     wanted = [column.name for column in columns if column.kind == "number"]
-    numbers = np.empty((0, len(wanted)), dtype=np.float32)
+    checked = [column.name for column in columns if column.kind == "checked"]
+    numbers = matrix(len(wanted), np.float32)
     rows: list[int] = []
-    parts: dict[str, list[Any]] = {column.name: [] for column in columns if column.kind not in ("number", "skip")}
+    parts: dict[str, list[Any]] = {column.name: [] for column in columns if column.kind in _READERS}
     for path in paths:
         found, lines = _lines(path, columns, separator, with_header)
-        rows.append(0)
-        for block in lines.blocks():
+
+        def content(block: Block, found: Sequence[Column] = found) -> tuple[Array, dict[str, Any]]:
             frame = block.frame([None if column.kind == "skip" else column.kind in ("text", "time") for column in found])
             frame.columns = [column.name for column in found if column.kind != "skip"]
-            rows[-1] += frame.height
-            # Grown in place, which moves no memory: parts to be stacked at the end would need twice as much.
-            numbers.resize((sum(rows), len(wanted)), refcheck=False)
-            numbers[-frame.height :] = _numbers(block, frame, wanted)
-            for column in found:
-                if column.name in parts:
-                    parts[column.name].append(_READERS[column.kind](block, frame[column.name], column))
+            values = _numbers(block, frame, [*wanted, *checked])[:, : len(wanted)]
+            others = {column.name: _READERS[column.kind](block, frame[column.name], column) for column in found if column.name in parts}
+            return values, others
+
+        before = len(numbers)
+        for values, others in lines.parsed(content):
+            numbers.append(values)
+            for name, part in others.items():
+                parts[name].append(part)
+        rows.append(len(numbers) - before)
 
     def joined(kind: str, join: Callable[[list[Any]], Any]) -> dict[str, Any]:
         return {column.name: join(parts[column.name]) for column in columns if column.kind == kind}
 
-    return Content(numbers, joined("flag", np.concatenate), joined("text", Coded.concat), joined("time", np.concatenate)), rows
+    return Content(numbers.whole(), joined("flag", np.concatenate), joined("text", Coded.concat), joined("time", np.concatenate)), rows
 
 
 def distinct(noun: str, known: Sequence[str]) -> AfterValidator:
@@ -192,7 +207,7 @@ def _as_found(path: Path, columns: Sequence[Column], found: Header) -> list[Colu
 def _numbers(block: Block, frame: pl.DataFrame, names: Sequence[str]) -> Array:
     if not names:
         return np.empty((frame.height, 0), dtype=np.float32)
-    values = frame.select(names).to_numpy()
+    values = (frame if frame.columns == list(names) else frame.select(names)).to_numpy(order="c")
     wrong = ~np.isfinite(values)
     if wrong.any():
         row, at = divmod(int(wrong.argmax()), len(names))

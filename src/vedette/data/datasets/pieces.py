@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from vedette.data.datasets.columns import coded, seconds
-from vedette.data.datasets.lines import Lines, first_line, shown
+from vedette.data.datasets.block import Block, first_line, shown
+from vedette.data.datasets.columns import coded, need_polars, seconds
+from vedette.data.datasets.lines import Lines
 from vedette.data.table import Coded
 from vedette.errors import DataBroken
 from vedette.message import Array
@@ -17,9 +18,12 @@ from vedette.message import Array
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["MISSING", "Part", "Piece", "parquet", "texts"]
+__all__ = ["MISSING", "Part", "Piece", "columns", "parquet", "texts"]
 
 MISSING = ("", "na", "n/a", "nan", "null", "none")
+ROWS = 131_072
+"""Rows of a Parquet file read at once."""
+
 HINT = "correct it, or name the column in 'categories' or 'drop'"
 
 Part: TypeAlias = Array | Coded
@@ -37,15 +41,25 @@ class Piece(NamedTuple):
         The rows, columns by name.
     blame
         Makes the error for a row of `frame` and a column: ``blame(row, column, "is no number")``.
+    typeless
+        Whether the file does not say what its columns are.
     """
 
     path: Path
     frame: pl.DataFrame
     blame: Callable[[int, str, str], DataBroken]
+    typeless: bool = False
 
-    def is_numeric(self, name: str) -> bool:
-        """Tell whether a column is numbers by its type."""
-        return self._plain(name).dtype.is_numeric()
+    def may_hold_numbers(self, name: str) -> bool:
+        """Tell whether a column may be numbers: by its type, or, in a text file, if its texts are some."""
+        return self.typeless or self._plain(name).dtype.is_numeric()
+
+    def is_plain(self, name: str) -> bool:
+        """Tell whether a column was parsed as float64 throughout (NaN where a value is missing)."""
+        import polars as pl
+
+        column = self.frame[name]
+        return column.dtype == pl.Float64 and not column.null_count()
 
     def feature(self, name: str, kinds: dict[str, str], category: bool) -> Part:
         """Return a column to learn from; a column holds either numbers or text, and its first value decides.
@@ -122,31 +136,41 @@ class Piece(NamedTuple):
         raise DataBroken(f"{self.path}: column '{name}' holds {column.dtype}, neither numbers nor text; name it in 'drop' (or 'time')")
 
 
-def texts(path: Path, separator: str, names: Sequence[str]) -> Iterator[Piece]:
-    """Yield the rows below the header of a delimited file, every field as text ("" if missing).
+def texts(path: Path, separator: str, names: Sequence[str], kinds: Mapping[str, str]) -> Iterator[Piece]:
+    """Yield the rows below the header of a delimited file, every field as text ("" if missing), or as a number where that was expected.
+
+    Parameters
+    ----------
+    path, separator, names
+        The file, what separates its fields, and its columns.
+    kinds
+        What the columns were found to hold so far; it may grow while the file is read. Where it says numbers, and all are, they are parsed
+        as such.
 
     Raises
     ------
     DataBroken
         A line with a field too few or too many, a quote inside a field, bytes that are no UTF-8.
     """
+    need_polars()
     import polars as pl
 
-    for block in Lines(path, separator, names, with_header=True, quoted=True).blocks():
-        frame = block.frame([True] * len(names)).with_columns(pl.all().fill_null(""))
+    def piece(block: Block) -> Piece:
+        text = [kinds.get(name) != "number" for name in names]
+        frame = block.frame(text, double=True)
         frame.columns = list(names)
-        yield Piece(path, frame, block.blame)
+        odd = [not is_text and bool(frame[name].null_count()) for name, is_text in zip(names, text, strict=True)]
+        if any(odd):
+            again = block.frame([True if is_odd else None for is_odd in odd])
+            again.columns = [name for name, is_odd in zip(names, odd, strict=True) if is_odd]
+            frame = frame.with_columns(again)
+        return Piece(path, frame.with_columns(pl.col(pl.String).fill_null("")), block.blame, typeless=True)
+
+    yield from Lines(path, separator, names, with_header=True, quoted=True).parsed(piece)
 
 
-def parquet(path: Path, names: Sequence[str] | None = None) -> Piece:
-    """Read a Parquet file.
-
-    Parameters
-    ----------
-    path
-        The file.
-    names
-        The columns to read; None reads none of them but still says what they are.
+def columns(path: Path) -> tuple[str, ...]:
+    """Return the names of the columns of a Parquet file.
 
     Raises
     ------
@@ -155,14 +179,45 @@ def parquet(path: Path, names: Sequence[str] | None = None) -> Piece:
     """
     import polars as pl
 
-    def blame(row: int, name: str, reason: str) -> DataBroken:
-        return DataBroken(f"{path}: row {row + 1}, column '{name}': {shown(str(frame[name][row]))} {reason}")
+    return tuple(_parquet(path, lambda: pl.read_parquet(path, n_rows=0)).columns)
+
+
+def parquet(path: Path, names: Sequence[str]) -> Iterator[Piece]:
+    """Yield the rows of a Parquet file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names
+        The columns to read.
+
+    Raises
+    ------
+    DataBroken
+        The file is no Parquet, damaged, or has no rows.
+    """
+    import polars as pl
+
+    rows = _parquet(path, lambda: pl.scan_parquet(path).select(pl.len()).collect()).item()
+    if not rows:
+        raise DataBroken(f"{path}: the file has columns but no rows")
+    for start in range(0, rows, ROWS):
+        frame = _parquet(path, lambda start=start: pl.scan_parquet(path).select(names).slice(start, ROWS).collect())  # type: ignore[misc]
+
+        def blame(row: int, name: str, reason: str, frame: pl.DataFrame = frame, start: int = start) -> DataBroken:
+            return DataBroken(f"{path}: row {start + row + 1}, column '{name}': {shown(str(frame[name][row]))} {reason}")
+
+        yield Piece(path, frame, blame)
+
+
+def _parquet(path: Path, read: Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
 
     try:
-        frame = pl.read_parquet(path, n_rows=0) if names is None else pl.read_parquet(path, columns=list(names))
+        return read()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
         raise DataBroken(f"{path}: no Parquet file that can be read ({first_line(error)})") from error
-    return Piece(path, frame, blame)
 
 
 def _numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:

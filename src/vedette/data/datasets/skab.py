@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.official import Column, read
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Feature, Table, concat
-from vedette.errors import DataBroken, DataMissing
+from vedette.errors import DataBroken
 
 __all__ = ["Skab"]
 
@@ -49,7 +51,7 @@ def _distinct(folders: tuple[Folder, ...]) -> tuple[Folder, ...]:
     return folders
 
 
-class Skab(Loader):
+class Skab(FileLoader):
     """SKAB v0.9: ``all`` holds the labelled experiments, ``anomaly-free`` the long run without faults.
 
     Parameters
@@ -72,16 +74,27 @@ class Skab(Loader):
     folders: Annotated[tuple[Folder, ...], Field(min_length=1), AfterValidator(_distinct)] = ("valve1", "valve2", "other")
     check: bool = True
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``all`` and ``anomaly-free``; see `Loader.load`."""
-        del seed
-        need_polars()
-        tables = {"all": concat([self._folder(root, folder) for folder in self.folders]), FREE: self._folder(root, FREE)}
-        return Dataset("skab", tables, ordered=True)
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the experiments by name, and the run without faults; see `FileLoader.sources`."""
+        paths = {}
+        for folder in (*self.folders, FREE):
+            found = {name: self._place_of(root, f"{name}.csv") for name in ROWS[folder]}
+            missing = [name for name, path in found.items() if path is None]
+            if missing and (self.check or len(missing) == len(found)):
+                self.find(root, f"{missing[0]}.csv")
+            paths.update({name: path for name, path in found.items() if path is not None})
+        return paths
 
-    def _folder(self, root: Path | None, folder: str) -> Table:
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``all`` and ``anomaly-free``; see `FileLoader.read`."""
+        del matrix  # a few megabytes in all
+        folders = {folder: {name: sources[name] for name in ROWS[folder] if name in sources} for folder in (*self.folders, FREE)}
+        tables = [self._folder(folder, paths) for folder, paths in folders.items()]
+        return Dataset("skab", {"all": concat(tables[:-1]), FREE: tables[-1]}, ordered=True)
+
+    def _folder(self, folder: str, paths: Mapping[str, Path]) -> Table:
         experiments = []
-        for name, path in self._paths(root, folder).items():
+        for name, path in paths.items():
             experiments.append(_experiment(path, name, labelled=folder != FREE))
             if self.check and len(experiments[-1]) != ROWS[folder][name]:
                 raise DataBroken(f"{path}: {len(experiments[-1]):,} rows where the published file has {ROWS[folder][name]:,}; {SAMPLE}")
@@ -90,18 +103,6 @@ class Skab(Loader):
         if self.check and found != ANOMALIES[folder]:
             raise DataBroken(f"{path.parent}: {found:,} anomalous rows where {ANOMALIES[folder]:,} were published; {SAMPLE}")
         return table
-
-    def _paths(self, root: Path | None, folder: str) -> dict[str, Path]:
-        paths = {}
-        missing: list[DataMissing] = []
-        for name in ROWS[folder]:
-            try:
-                paths[name] = self.find(root, f"{name}.csv")
-            except DataMissing as error:
-                missing.append(error)
-        if missing and (self.check or not paths):
-            raise missing[0]
-        return paths
 
 
 def _experiment(path: Path, name: str, labelled: bool) -> Table:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.official import Column, distinct, read, read_files
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix, in_memory
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken, UnknownName
 from vedette.message import Array
@@ -53,7 +54,7 @@ class RootCause(NamedTuple):
     dims: tuple[int, ...]
 
 
-class Smd(Loader):
+class Smd(FileLoader):
     """Server Machine Dataset: ``train`` (taken as normal throughout) and ``test`` of whichever machines are there.
 
     Each machine is a group. The files hold no time but a row a minute, so `time` is 60 s times the row's number in the
@@ -82,19 +83,18 @@ class Smd(Loader):
     machines: Annotated[tuple[str, ...], distinct("machine", MACHINES)] = ()
     check: bool = True
 
-    @classmethod
-    def is_here(cls, root: Path) -> bool:
-        """Tell whether the files of at least one machine lie under a data root, plain or gzip'ed."""
-        return any(all(cls._place_of(root, f"{part}/{machine}.txt") for part in LOADED) for machine in MACHINES)
-
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``; see `Loader.load`."""
-        del seed
-        need_polars()
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the files of the machines asked for, or of those of which there is any; see `FileLoader.sources`."""
         machines = self.machines or self._present(root)
-        train, test, label = ([self.find(root, f"{part}/{machine}.txt") for machine in machines] for part in LOADED)
-        train_table, train_rows = _table(machines, train)
-        test_table, test_rows = _table(machines, test, label)
+        names = [f"{part}/{machine}.txt" for part in LOADED for machine in machines]
+        return {name: self.find(root, name) for name in names}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``train`` and ``test``; see `FileLoader.read`."""
+        machines = [machine for machine in self.machines or MACHINES if f"train/{machine}.txt" in sources]
+        train, test, label = ([sources[f"{part}/{machine}.txt"] for machine in machines] for part in LOADED)
+        train_table, train_rows = _table(machines, train, matrix=matrix)
+        test_table, test_rows = _table(machines, test, label, matrix)
         assert test_table.label is not None
         anomalies = [int(part.sum()) for part in np.split(test_table.label, np.cumsum(test_rows)[:-1])]
         if self.check:
@@ -103,7 +103,7 @@ class Smd(Loader):
 
     def _present(self, root: Path | None) -> tuple[str, ...]:
         """Return the machines of which there is any file, so that one that lacks another is noticed."""
-        present = [m for m in MACHINES if root is not None and any(self._place_of(root, f"{part}/{m}.txt") for part in LOADED)]
+        present = [m for m in MACHINES if any(self._place_of(root, f"{part}/{m}.txt") for part in LOADED)]
         return tuple(present) or MACHINES[:1]
 
 
@@ -130,7 +130,6 @@ def root_causes(root: Path | None, machine: str) -> list[RootCause]:
     """
     if machine not in MACHINES:
         raise UnknownName(f"no machine is called '{machine}'; {suggestion(machine, MACHINES)}")
-    need_polars()
     path = Smd.find(root, f"interpretation_label/{machine}.txt")
     content = read(
         path,
@@ -150,9 +149,11 @@ def root_causes(root: Path | None, machine: str) -> list[RootCause]:
     return sorted(causes)
 
 
-def _table(machines: Sequence[str], paths: Sequence[Path], labels: Sequence[Path] = ()) -> tuple[Table, list[int]]:
+def _table(
+    machines: Sequence[str], paths: Sequence[Path], labels: Sequence[Path] = (), matrix: NewMatrix = in_memory
+) -> tuple[Table, list[int]]:
     """Read the rows of some machines; without files of labels they are all normal."""
-    content, rows = read_files(paths, [Column(dim.name) for dim in DIMS])
+    content, rows = read_files(paths, [Column(dim.name) for dim in DIMS], matrix=matrix)
     label = _labels(labels, rows, paths) if labels else np.zeros(sum(rows), dtype=np.int8)
     group = Coded(np.repeat(np.arange(len(machines), dtype=np.int32), rows), tuple(machines))
     time = np.concatenate([np.arange(count) * STEP for count in rows])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from vedette.data.dataset import Dataset, Loader
+from vedette.data.dataset import Dataset
+from vedette.data.datasets.block import Block, first_line, shown
 from vedette.data.datasets.columns import need_polars, seconds, twelve_hours
-from vedette.data.datasets.lines import Lines, find_header, first_line, shown, whole
+from vedette.data.datasets.lines import Lines, find_header, whole
 from vedette.data.datasets.pieces import Piece
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Feature, Table
 from vedette.errors import DataBroken, DataMissing, MissingExtra
 from vedette.message import Array
@@ -51,7 +54,7 @@ REPACKED = (
 FAR_CELL = re.compile(rb"""\sr\s*=\s*["'](?:[A-Za-z]{3}|[C-Zc-z][A-Za-z]|[A-Za-z]*[0-9]{7})""")
 
 
-class Swat(Loader):
+class Swat(FileLoader):
     """SWaT.A1 & A2 (December 2015): ``train`` is the normal run, ``test`` the run under attack, one row a second.
 
     Times are seconds since 1970 UTC; the plant's clock is Singapore's. Pumps, valves and the UV lamp are 1 off or closed, 2 on or open,
@@ -84,31 +87,32 @@ class Swat(Loader):
 
     @classmethod
     def is_here(cls, root: Path) -> bool:
-        """Tell whether files of one of the layouts lie under a data root, plain or gzip'ed."""
-        normal = any(cls._official(root, f"SWaT_Dataset_Normal_{version}") for version in ROWS)
-        return (normal and cls._official(root, ATTACK) is not None) or all(cls._place_of(root, name) for name in GDN)
+        """Tell whether files of one of the layouts and versions lie under a data root, plain or gzip'ed."""
+        return any(cls(version=version)._finds(root) for version in ROWS)
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``; see `Loader.load`."""
-        del seed
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the normal run and the one under attack; see `FileLoader.sources`."""
+        names = (f"SWaT_Dataset_Normal_{self.version}", ATTACK)
+        paths = [self._official(root, name) for name in names]
+        made = [self._place_of(root, name) for name in GDN]
+        if paths == [None, None] and None not in made:
+            return {name: path for name, path in zip(GDN, made, strict=True) if path is not None}
+        if paths == [None, None] and any(self._place_of(root, name) for name in ("merged.csv", "normal.csv")):
+            raise DataMissing(f"{root}: {REPACKED}; {self.how}")
+        found = [path or self.find(root, f"{name}.xlsx") for path, name in zip(paths, names, strict=True)]
+        return dict(zip(names, found, strict=True))
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``train`` and ``test``; see `FileLoader.read`."""
         need_polars()
-        normal = f"SWaT_Dataset_Normal_{self.version}"
-        paths = [None if root is None else self._official(root, name) for name in (normal, ATTACK)]
-        published = [(ROWS[self.version], 0), (TEST_ROWS, TEST_ATTACKS)]
-        if root is not None and paths == [None, None]:
-            if all(self._place_of(root, name) for name in GDN):
-                paths, published = [self._place_of(root, name) for name in GDN], []
-            elif any(self._place_of(root, name) for name in ("merged.csv", "normal.csv")):
-                raise DataMissing(f"{root}: {REPACKED}; {self.how}")
-        found = [path or self.find(root, f"{name}.xlsx") for path, name in zip(paths, (normal, ATTACK), strict=True)]
-        tables = [_table(path) for path in found]
-        if self.check:
-            for path, table, counts in zip(found, tables, published, strict=False):
+        tables = [_table(path, matrix) for path in sources.values()]
+        if self.check and ATTACK in sources:
+            for path, table, counts in zip(sources.values(), tables, [(ROWS[self.version], 0), (TEST_ROWS, TEST_ATTACKS)], strict=True):
                 _check_published(path, table, *counts)
         return Dataset("swat", dict(zip(("train", "test"), tables, strict=True)), ordered=True)
 
     @classmethod
-    def _official(cls, root: Path, stem: str) -> Path | None:
+    def _official(cls, root: Path | None, stem: str) -> Path | None:
         names = (f"{folder}{stem}.{ending}" for ending in ("xlsx", "csv") for folder in ("", "Physical/"))
         return next((path for path in (cls._place_of(root, name) for name in names) if path is not None), None)
 
@@ -122,22 +126,23 @@ def _check_published(path: Path, table: Table, rows: int, attacks: int) -> None:
         )
 
 
-def _table(path: Path) -> Table:
-    numbers: list[Array] = []
+def _table(path: Path, matrix: NewMatrix) -> Table:
+    numbers = matrix(len(TAGS), np.float32)
     labels: list[Array] = []
     times: list[Array] = []
     for piece in _sheet(path) if ".xlsx" in path.suffixes else _texts(path):
         numbers.append(_numbers(piece))
         labels.append(_labels(piece))
         times.append(_moments(piece, times[-1][-1] if times else -np.inf))
-    return Table(FEATURES, np.concatenate(numbers), label=np.concatenate(labels), time=np.concatenate(times))
+    return Table(FEATURES, numbers.whole(), label=np.concatenate(labels), time=np.concatenate(times))
 
 
 def _texts(path: Path) -> Iterator[Piece]:
     """Yield the rows of a csv file; tags are numbers, and text where some of their numbers have a decimal comma."""
     found = find_header(path, TIME)
     names = _known(f"{path}:{found.line}", found.names)
-    for block in Lines(path, found.separator, names, with_header=True, quoted=True, above=found.line - 1).blocks():
+
+    def piece(block: Block) -> Piece:
         frame = block.frame([name in (TIME, LABEL) if name else None for name in names])
         frame.columns = [name for name in names if name]
         odd = [name for name in frame.columns if frame[name].null_count()]
@@ -145,7 +150,9 @@ def _texts(path: Path) -> Iterator[Piece]:
             texts = block.frame([True if name in odd else None for name in names])
             texts.columns = [name for name in names if name in odd]
             frame = frame.with_columns(texts)
-        yield Piece(path, frame, block.blame)
+        return Piece(path, frame, block.blame)
+
+    yield from Lines(path, found.separator, names, with_header=True, quoted=True, above=found.line - 1).parsed(piece)
 
 
 def _sheet(path: Path) -> Iterator[Piece]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from vedette.data.dataset import Dataset, Loader
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.columns import need_polars
+from vedette.data.datasets.gathered import Gathered
 from vedette.data.datasets.lines import header
-from vedette.data.datasets.pieces import Part, Piece, parquet, texts
+from vedette.data.datasets.pieces import Piece, columns, parquet, texts
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Coded, Feature, Table
 from vedette.errors import DataBroken, DataMissing, RecipeError, UnknownName
 from vedette.message import Array
@@ -25,7 +29,7 @@ LONGEST_NAME = 200
 PARQUET = (".parquet", ".pq")
 
 
-class TableFiles(Loader):
+class TableFiles(FileLoader):
     """Your own CSV or Parquet files.
 
     Parameters
@@ -94,31 +98,37 @@ class TableFiles(Loader):
     def _node_column(self) -> str | None:
         return None if self.node == "file" else self.node
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read the tables; see `Loader.load`.
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the files, by the part they belong to and their name as a device; see `FileLoader.sources`."""
+        test = self._matched(root, self.test_files)
+        held_out = {path.resolve() for path in test}
+        train = [path for path in self._matched(root, self.files) if path.resolve() not in held_out]
+        if not train:
+            raise DataMissing("every file of 'files' is one of 'test_files' too; nothing is left to learn from")
+        paths = [*train, *test]
+        parts = ["train" if test else "all"] * len(train) + ["test"] * len(test)
+        return {f"{part}:{group}": path for part, group, path in zip(parts, _groups(paths), paths, strict=True)}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read the tables; see `FileLoader.read`.
 
         Raises
         ------
         UnknownName
             A column of these settings that the files do not have.
         """
-        del seed
         need_polars()
-        test = self._matched(root, self.test_files)
-        held_out = {path.resolve() for path in test}
-        train = [path for path in self._matched(root, self.files) if path.resolve() not in held_out]
-        if not train:
-            raise DataMissing("every file of 'files' is one of 'test_files' too; nothing is left to learn from")
-        names = self._columns(train[0])
-        features = self._features(train[0], names)
-        files = [_File(self, path, group, names, features) for path, group in zip([*train, *test], _groups([*train, *test]), strict=True)]
+        first = next(iter(sources.values()))
+        names = self._columns(first)
+        features = self._features(first, names)
         kinds: dict[str, str] = {}
-        for file in files:
-            file.read(kinds)
+        parts: dict[str, _Part] = {}
+        for key, path in sources.items():
+            part, _, group = key.partition(":")
+            parts.setdefault(part, _Part(self, Gathered(features, self.categories, kinds, matrix))).read(path, group, names)
         described = tuple(Feature(n, "category" if kinds.get(n) == "category" else "number", self.units.get(n, "")) for n in features)
-        parts = {"train": files[: len(train)], "test": files[len(train) :]} if test else {"all": files}
-        self._check_normal(files)
-        tables = {part: self._table(described, chosen) for part, chosen in parts.items()}
+        self._check_normal(first, list(parts.values()))
+        tables = {part: read.table(described) for part, read in parts.items()}
         return Dataset("table", tables, ordered=self.time is not None if self.ordered is None else self.ordered)
 
     def _matched(self, root: Path | None, patterns: Sequence[str]) -> list[Path]:
@@ -136,7 +146,7 @@ class TableFiles(Loader):
         return list(found.values())
 
     def _columns(self, path: Path) -> tuple[str, ...]:
-        names = tuple(parquet(path).frame.columns) if path.suffix in PARQUET else header(path, self.separator)
+        names = columns(path) if path.suffix in PARQUET else header(path, self.separator)
         for i, name in enumerate(names, start=1):
             if not name.strip():
                 raise DataBroken(f"{path}:1: column {i} has no name; name it in the header (and in 'drop' if it only counts the rows)")
@@ -151,8 +161,8 @@ class TableFiles(Loader):
     def _features(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:
         used: dict[str, Iterable[str | None]] = {"node": [self._node_column], "time": [self.time], "label": [self.label]}
         used |= {"features": self.features or (), "drop": self.drop, "categories": self.categories, "units": self.units}
-        for setting, columns in used.items():
-            for column in columns:
+        for setting, wanted in used.items():
+            for column in wanted:
                 if column is not None and column not in names:
                     raise UnknownName(f"{path}: no column '{column}' (named in '{setting}'); {suggestion(column, names)}")
         chosen = self.features or [name for name in names if name not in (self.node, self.time, self.label)]
@@ -161,95 +171,74 @@ class TableFiles(Loader):
             raise DataBroken(f"{path}: no column is left to learn from; it has {', '.join(names)}")
         return features
 
-    def _check_normal(self, files: Sequence[_File]) -> None:
-        levels = sorted({level for file in files for part in file.kinds for level in part.levels})
+    def _check_normal(self, path: Path, parts: Sequence[_Part]) -> None:
+        levels = sorted({level for part in parts for piece in part.kinds for level in piece.levels})
         if self.label is not None and not any(_same(level, self.normal) for level in levels):
             known = ", ".join(f"'{level:.40}'" for level in levels[:8])
-            raise DataBroken(
-                f"{files[0].path}: column '{self.label}' never says '{self.normal}' but {known}; set 'normal' to what means normal"
-            )
-
-    def _table(self, features: tuple[Feature, ...], files: Sequence[_File]) -> Table:
-        rows = sum(file.rows for file in files)
-        numbers = np.empty((rows, sum(feature.kind == "number" for feature in features)), dtype=np.float64)
-        columns = iter(numbers.T)
-        categories = []
-        for feature in features:
-            parts = [part for file in files for part in file.parts.pop(feature.name)]
-            if feature.kind == "number":
-                np.concatenate([_as_numbers(part) for part in parts], out=next(columns))
-            else:
-                categories.append(Coded.concat([part for part in parts if isinstance(part, Coded)]))
-        kind = Coded.concat([part for file in files for part in file.kinds]) if self.label is not None else None
-        label = None
-        if kind is not None:
-            label = np.array([not _same(level, self.normal) for level in kind.levels], dtype=np.int8)[kind.codes]
-        group = Coded.concat([part for file in files for part in file.groups]) if self.node is not None else None
-        time = np.concatenate([part for file in files for part in file.times]) if self.time is not None else None
-        return _in_order(Table(features, numbers, tuple(categories), label=label, kind=kind, group=group, time=time))
+            raise DataBroken(f"{path}: column '{self.label}' never says '{self.normal}' but {known}; set 'normal' to what means normal")
 
 
-class _File:
-    """One file on its way into a table: its columns, piece by piece.
+class _Part:
+    """The files of one table, read one after the other.
 
     Parameters
     ----------
     settings
         Which column is what.
-    path, group
-        The file, and its name as a device.
-    names, features
-        The columns of the first file, and those to learn from.
+    gathered
+        Takes what is learnt from.
     """
 
-    def __init__(self, settings: TableFiles, path: Path, group: str, names: Sequence[str], features: Sequence[str]) -> None:
-        self.settings, self.path, self.group, self.names = settings, path, group, names
-        self.rows = 0
-        self.parts: dict[str, list[Part]] = {name: [] for name in features}
+    def __init__(self, settings: TableFiles, gathered: Gathered) -> None:
+        self.settings, self.gathered = settings, gathered
         self.kinds: list[Coded] = []
         self.groups: list[Coded] = []
         self.times: list[Array] = []
 
-    def read(self, kinds: dict[str, str]) -> None:
-        """Read the file; `kinds` remembers over all files which columns hold numbers and which text."""
-        for piece in self._pieces():
-            rows = piece.frame.height
-            self.rows += rows
-            for name, parts in self.parts.items():
-                category = name in self.settings.categories or (self.path.suffix in PARQUET and not piece.is_numeric(name))
-                parts.append(piece.feature(name, kinds, category))
+    def read(self, path: Path, group: str, known: Sequence[str]) -> None:
+        """Read a file, given its name as a device and the columns of the first file."""
+        for piece in self._pieces(path, known):
+            self.gathered.add(piece)
             if self.settings.label is not None:
                 self.kinds.append(piece.names(self.settings.label, "no label"))
             if self.settings.node == "file":
-                self.groups.append(Coded(np.zeros(rows, dtype=np.int32), (self.group,)))
+                self.groups.append(Coded(np.zeros(piece.frame.height, dtype=np.int32), (group,)))
             elif self.settings.node is not None:
                 self.groups.append(piece.names(self.settings.node, "no device"))
             if self.settings.time is not None:
-                self.times.append(piece.moments(self.settings.time, kinds))
+                self.times.append(piece.moments(self.settings.time, self.gathered.kinds))
 
-    def _pieces(self) -> Iterator[Piece]:
-        names = self.settings._columns(self.path)
-        for name in self.names:
+    def _pieces(self, path: Path, known: Sequence[str]) -> Iterator[Piece]:
+        names = self.settings._columns(path)
+        for name in known:
             if name not in names:
-                raise DataBroken(f"{self.path}: no column '{name}', which the other files have; {suggestion(name, names)}")
+                raise DataBroken(f"{path}: no column '{name}', which the other files have; {suggestion(name, names)}")
         for name in names:
-            if name not in self.names:
-                raise DataBroken(f"{self.path}: column '{name}', which the other files do not have; {suggestion(name, self.names)}")
-        if self.path.suffix not in PARQUET:
-            yield from texts(self.path, self.settings.separator, names)
-            return
-        special = (self.settings._node_column, self.settings.time, self.settings.label)
-        piece = parquet(self.path, [name for name in names if name in self.parts or name in special])
-        if not piece.frame.height:
-            raise DataBroken(f"{self.path}: the file has columns but no rows")
-        yield piece
+            if name not in known:
+                raise DataBroken(f"{path}: column '{name}', which the other files do not have; {suggestion(name, known)}")
+        if path.suffix not in PARQUET:
+            return texts(path, self.settings.separator, names, self.gathered.kinds)
+        wanted = {*self.gathered.features, self.settings._node_column, self.settings.time, self.settings.label}
+        return parquet(path, [name for name in names if name in wanted])
 
-
-def _in_order(table: Table) -> Table:
-    """Put the rows of a device together, in the order of time; rows of the same time stay as they were."""
-    keys = [key for key in (table.time, None if table.group is None else table.group.codes) if key is not None]
-    order = np.lexsort(keys) if keys else np.arange(len(table))
-    return table if (np.diff(order) == 1).all() else table.take(order)
+    def table(self, features: tuple[Feature, ...]) -> Table:
+        """Return the rows of all files, those of a device together, in the order of time; rows of the same time stay as they were."""
+        settings = self.settings
+        numbers, categories = self.gathered.columns(features)
+        kind = Coded.concat(self.kinds) if settings.label is not None else None
+        label = None
+        if kind is not None:
+            label = np.array([not _same(level, settings.normal) for level in kind.levels], dtype=np.int8)[kind.codes]
+        group = Coded.concat(self.groups) if settings.node is not None else None
+        time = np.concatenate(self.times) if settings.time is not None else None
+        table = Table(features, numbers, categories, label=label, kind=kind, group=group, time=time)
+        keys = [key for key in (time, None if group is None else group.codes) if key is not None]
+        order = np.lexsort(keys) if keys else np.arange(len(table))
+        if (np.diff(order) == 1).all():
+            return table
+        # In this order they were recorded, whatever the order of the file.
+        taken = table.take(order)
+        return replace(taken, numbers=taken.matrix, place=None)
 
 
 def _groups(paths: Sequence[Path]) -> list[str]:
@@ -266,10 +255,6 @@ def _matches(base: Path, pattern: str) -> list[Path]:
         return sorted(Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else base.glob(pattern))
     except ValueError as error:
         raise RecipeError(f"'{pattern}' is no pattern of file names ({error})") from error
-
-
-def _as_numbers(part: Part) -> Array:
-    return np.full(len(part.codes), np.nan) if isinstance(part, Coded) else part
 
 
 def _is_number(text: str) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from vedette.data.dataset import Dataset, Loader
-from vedette.data.datasets.columns import need_polars
+from vedette.data.dataset import Dataset
 from vedette.data.datasets.official import Column, read
+from vedette.data.loading import FileLoader
+from vedette.data.stored import NewMatrix
 from vedette.data.table import Feature, Table
 from vedette.errors import DataBroken
 
@@ -40,7 +42,7 @@ PUBLISHED = {175_341: 56_000, 82_332: 37_000}
 """Normal rows by rows, of the two partitions."""
 
 
-class UnswNb15(Loader):
+class UnswNb15(FileLoader):
     """UNSW-NB15, the partitions its authors cut out for training and testing.
 
     Public copies swap the names of the two files, so the larger one is ``train`` and the other ``test``, whatever they are called.
@@ -66,29 +68,23 @@ class UnswNb15(Loader):
 
     check: bool = True
 
-    @classmethod
-    def is_here(cls, root: Path) -> bool:
-        """Tell whether at least one partition lies under a data root, plain or gzip'ed."""
-        return bool(cls._paths(root))
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the partitions, or one of them; see `FileLoader.sources`."""
+        found = {name: path for name in self.official_files if (path := self._place_of(root, name)) is not None}
+        return found or {self.official_files[0]: self.find(root, self.official_files[0])}
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``train`` and ``test``, or ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        paths = (self._paths(root) if root is not None else []) or [self.find(root, self.official_files[0])]
-        tables = [self._flows(path) for path in paths]
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``train`` and ``test``, or ``all``; see `FileLoader.read`."""
+        paths = list(sources.values())
+        tables = [self._flows(path, matrix) for path in paths]
         if self.check and len(tables) == 2 and len(tables[0]) == len(tables[1]):
             raise DataBroken(f"{paths[1]}: the same partition as '{paths[0]}'; get the other one, or take one of them away")
         # Equally long samples keep the order of their names.
         tables.sort(key=len, reverse=True)
         return Dataset("unsw-nb15", dict(zip(("train", "test") if len(tables) == 2 else ("all",), tables, strict=True)))
 
-    @classmethod
-    def _paths(cls, root: Path) -> list[Path]:
-        return [path for name in cls.official_files if (path := cls._place_of(root, name)) is not None]
-
-    def _flows(self, path: Path) -> Table:
-        content = read(path, COLUMNS, with_header=True)
+    def _flows(self, path: Path, matrix: NewMatrix) -> Table:
+        content = read(path, COLUMNS, with_header=True, matrix=matrix)
         kind, label = content.texts["attack_cat"], content.flags["label"]
         normal = np.array([level == NORMAL for level in kind.levels])[kind.codes]
         wrong = normal == (label == 1)

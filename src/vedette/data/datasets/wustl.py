@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from vedette.data.dataset import Dataset
 from vedette.data.datasets.bot_iot import ANY, Flows
-from vedette.data.datasets.columns import need_polars
 from vedette.data.datasets.official import TOKEN, Column
+from vedette.data.stored import NewMatrix
 
 __all__ = ["WustlIiot2021", "WustlScada2018"]
 
@@ -27,13 +28,14 @@ class Wustl(Flows):
 
     label: ClassVar[str] = "Target"
 
-    def load(self, root: Path | None, seed: int = 0) -> Dataset:
-        """Read ``all``; see `Loader.load`."""
-        del seed
-        need_polars()
-        path = self.find(root, self.official_files[0])
-        table = self._flows(path)
-        self._check_published(path, [table], *self.published)
+    def sources(self, root: Path | None) -> dict[str, Path]:
+        """Find the file; see `FileLoader.sources`."""
+        return {"all": self.find(root, self.official_files[0])}
+
+    def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
+        """Read ``all``; see `FileLoader.read`."""
+        table = self._flows(sources["all"], matrix)
+        self._check_published(sources["all"], [table], *self.published)
         return Dataset(self.folder, {"all": table})
 
 
