@@ -42,7 +42,7 @@ def test_metrics_keep_the_contract(finished):
     assert run["schema"] == "vedette.run/1"
     assert {"recipe", "seed", "runtime", "data", "rows", "timing", "traffic_bytes"} <= run.keys()
     assert {"name", "nodes", "rows_train", "rows_test", "anomaly_share"} <= run["data"].keys()
-    assert (run["data"]["name"], run["data"]["nodes"], run["data"]["rows_test"]) == ("pumps", 3, 1080)
+    assert (run["data"]["name"], run["data"]["nodes"], run["data"]["rows_test"]) == ("simulated", 3, 1080)
     assert run["data"]["protocols"]["strict"]["rows_train"] == run["data"]["rows_train"] > 0
     assert {row["method"] for row in run["rows"]} >= {"flag-all", "random", "centralised", "local", "federated", "pca", "variance-distance"}
     for row in run["rows"]:
@@ -214,7 +214,7 @@ def test_listings_speak_json_and_tables(data_root):
     listed = json.loads(vedette("data", "list", "--json", "--data", data_root).stdout)
     here = {entry["name"]: entry["here"] for entry in listed["data"]}
     assert here["kdd99"] is True
-    assert here["pumps"] is None
+    assert here["simulated"] is None
     assert json.loads(vedette("data", "list", "--json").stdout)["data"][0]["here"] in (False, None)
 
 
@@ -234,7 +234,7 @@ def test_data_is_held_against_what_was_published(data_root, tmp_path):
 
 
 def test_every_command_has_help_with_an_example():
-    for command in (["run"], ["recipes"], ["data", "list"], ["data", "check"]):
+    for command in (["run"], ["recipes"], ["data", "list"], ["data", "check"], ["data", "cache"], ["data", "cache", "clear"]):
         text = vedette(*command, "--help").stdout
         assert "Example:" in text
     assert "vedette run demo" in vedette("--help").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ SAMPLES = {
         {"train": 3, "test": 3},
         "KDDTrain+.txt",
     ),
-    "pumps": Sample({"nodes": 3, "train_hours": 2, "test_hours": 30, "fault_share": 0.2}, {}, {"train": 3 * 120, "test": 3 * 1800}),
+    "simulated": Sample({"nodes": 3, "train_hours": 2, "test_hours": 30, "fault_share": 0.2}, {}, {"train": 3 * 120, "test": 3 * 1800}),
     "skab": Sample(
         {"check": False, "folders": ["valve1", "other"]},
         {
@@ -179,7 +180,8 @@ def same(one: Dataset, other: Dataset) -> bool:
     """Whether two data sets hold the same, to the bit."""
 
     def flat(dataset: Dataset) -> object:
-        return dataset.ordered, {part: [plain(value) for value in vars(table).values()] for part, table in dataset.tables.items()}
+        names = [field.name for field in fields(Table)]
+        return dataset.ordered, {part: [plain(getattr(table, name)) for name in names] for part, table in dataset.tables.items()}
 
     def plain(value: object) -> object:
         if isinstance(value, np.ndarray):

@@ -19,6 +19,7 @@ from vedette.data.encoders import ENCODERS, CategoryEncoder
 from vedette.data.partition import PARTITIONS, Partition
 from vedette.data.rebalance import REBALANCERS, Rebalancer
 from vedette.data.scalers import SCALERS, NumberScaler
+from vedette.data.simulate import DEVICES, Device
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.threshold import THRESHOLDS, Threshold
 from vedette.evaluation.methods import METHODS
@@ -31,6 +32,7 @@ SUITES = {
     "aggregator": "contracts/test_aggregators.py",
     "data set": "contracts/test_loaders.py",
     "detector": "contracts/test_detectors.py",
+    "device": "data/test_simulate.py",
     "encoder": "contracts/test_encoders.py",
     "method": "evaluation/test_experiment.py",
     "partition": "contracts/test_partitions.py",
@@ -49,6 +51,7 @@ BASES = [
     (REBALANCERS, Rebalancer),
     (SCALERS, NumberScaler),
     (DETECTORS, Detector),
+    (DEVICES, Device),
     (THRESHOLDS, Threshold),
     (AGGREGATORS, Aggregator),
     (STRATEGIES, Strategy),

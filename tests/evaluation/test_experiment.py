@@ -428,7 +428,7 @@ class Stopped(Exception):
 
 def test_a_federation_from_python(tmp_path: Path) -> None:
     """The README's example, on simulated pumps."""
-    dataset = vedette.load("pumps", nodes=3, train_hours=4, test_hours=6)
+    dataset = vedette.load("simulated", nodes=3, train_hours=4, test_hours=6)
     train, tests = (Fleet.of({f"pump-{i}": pump(dataset.tables[part], i) for i in (1, 2, 3)}) for part in ("train", "test"))
     detector = vedette.detectors.Autoencoder(hidden=(3,), scaling={"numbers": "standard"})
     said: list[Round] = []

@@ -15,7 +15,7 @@ from vedette.evaluation.recipe import Recipe, load_recipe, recipe_names
 
 FILE = """
 title = "Three lines"
-data = "pumps"
+data = "simulated"
 detector = "autoencoder"
 strategy = { name = "fedavg", rounds = 4 }
 
@@ -64,7 +64,7 @@ def test_shipped_recipes_hold_together_under_each_of_their_protocols(name: str, 
 
 def test_a_path_to_a_file_is_a_recipe(file: str) -> None:
     recipe = load_recipe(file)
-    assert (recipe.name, recipe.seeds, at(recipe, "strategy.rounds"), at(recipe, "data.name")) == ("mine", 5, 4, "pumps")
+    assert (recipe.name, recipe.seeds, at(recipe, "strategy.rounds"), at(recipe, "data.name")) == ("mine", 5, 4, "simulated")
     quick = load_recipe(file, quick=True)
     assert (quick.seeds, at(quick, "strategy.rounds")) == (1, 2)
     assert at(load_recipe(file, quick=True, changes=["strategy.rounds=7", "seeds=2"]), "strategy.rounds") == 7  # --set comes last
@@ -113,7 +113,7 @@ def test_any_key_can_be_set(file: str, change: str, key: str, value: Any) -> Non
         ("detector.optimiser.rat=0.1", "rate"),
         ("strategy=fedavgg", "fedavg"),
         ("detector=autoencodr", "autoencoder"),
-        ("data=pumpz", "pumps"),
+        ("data=simulatedz", "simulated"),
         ("partition=idd", "iid"),
     ],
 )
@@ -145,8 +145,8 @@ def test_an_impossible_value_is_said_in_one_line(file: str, change: str) -> None
         ("title = ", "Invalid value"),
         ('title = "a"\ntitle = "b"', "overwrite"),
         ("[data", "Expected"),
-        (FILE.replace('data = "pumps"', ""), "data: field required"),
-        (FILE.replace('data = "pumps"', "data = { nodes = 3 }"), "needs a 'name'"),
+        (FILE.replace('data = "simulated"', ""), "data: field required"),
+        (FILE.replace('data = "simulated"', "data = { nodes = 3 }"), "needs a 'name'"),
         (FILE + "\nunknown = 1", "unknown"),
     ],
 )

@@ -14,7 +14,7 @@ LOADERS: Registry[type[Loader]] = Registry(
         "kitsune": "vedette.data.datasets.kitsune:Kitsune",
         "n-baiot": "vedette.data.datasets.nbaiot:NBaiot",
         "nsl-kdd": "vedette.data.datasets.nsl_kdd:NslKdd",
-        "pumps": "vedette.data.simulate:Pumps",
+        "simulated": "vedette.data.simulate:Simulated",
         "skab": "vedette.data.datasets.skab:Skab",
         "smd": "vedette.data.datasets.smd:Smd",
         "swat": "vedette.data.datasets.swat:Swat",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
+from vedette.data.simulate.device import Device, Weather
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
 
-__all__ = ["FEATURES", "Pump", "Weather"]
+__all__ = ["FEATURES", "Pump"]
 
 FEATURES = (
     Feature("load", unit="%"),
@@ -27,17 +29,9 @@ _POWER_PER_AMPERE = 3**0.5 * 400 * 0.85 * 0.9  # W: three phases of 400 V, power
 _BAR_PER_METRE = 0.0981
 
 
-class Weather(NamedTuple):
-    """What drives a pump from outside in one part: the range of its load [low, high] and the mean air temperature (°C)."""
-
-    low: float
-    high: float
-    air: float
-
-
 @dataclass(frozen=True, eq=False)
-class Pump:
-    """One device: its size, curves, motor, sensors and the demand on it.
+class Pump(Device):
+    """A pump: its size, curves, motor, sensors and the demand on it.
 
     Parameters
     ----------
@@ -66,6 +60,18 @@ class Pump:
     train, test
         Load range and air temperature in the two parts; the training part has seen less.
     """
+
+    type: ClassVar[str] = "pump"
+    features: ClassVar[tuple[Feature, ...]] = FEATURES
+    least: ClassVar[Array] = np.array([0, 0, -np.inf, 0, 0, 0, 0])  # gauges end at zero, thermometers do not
+    # Slow change of demand, fast change of demand, air temperature, suction pressure, resistance of the system.
+    deviation: ClassVar[Array] = np.array([0.08, 0.03, 0.7, 0.015, 0.015])
+    memory: ClassVar[Array] = np.array([3600.0, 300.0, 4 * 3600.0, 2 * 3600.0, 6 * 3600.0])
+    lagged: ClassVar[tuple[int, ...]] = (2,)
+    kinds: ClassVar[Mapping[str, float]] = {"cavitation": 0.17, "drift": 0.29, "leak": 0.19, "spike": 0.07, "stuck": 0.28}
+    frozen: ClassVar[tuple[int, ...]] = (0, 1, 5, 6)
+    extents: ClassVar[Mapping[str, tuple[float, float]]] = {"leak": (0.1, 0.25), "cavitation": (0.03, 0.1)}
+    hidden: ClassVar[float] = 1.16
 
     flow: float
     head: float
@@ -111,6 +117,15 @@ class Pump:
             train=Weather(low, low + width, air),
             test=Weather(low - more_low * (low - 0.22), low + width + more_high * (0.98 - low - width), air + warmer),
         )
+
+    def show(self, load: Array, air: Array, wander: Array, damage: Mapping[str, Array]) -> Array:
+        outside = np.stack([air, wander[:, 0], np.exp(wander[:, 1])], axis=1)
+        return self.work(load, outside, damage["leak"], damage["cavitation"])
+
+    def extent(self, kind: str, strength: float, noise: Array) -> Array:
+        if kind == "cavitation":  # bubbles burst when they like
+            return (0.03 + 0.07 * strength) * np.maximum(1 + 0.4 * noise, 0.4)
+        return np.full(len(noise), 0.1 + 0.15 * strength)
 
     def work(self, load: Array, outside: Array, leak: Array, cavitation: Array) -> Array:
         """Say what ideal sensors would show; the temperature is the one reached if the load stayed.
