@@ -144,13 +144,18 @@ def _random_distinct(table: Table, share: float, rng: np.random.Generator) -> Ar
 
 def _fingerprints(table: Table, rng: np.random.Generator) -> Array:
     """Return [rows] uint64, equal for equal rows and (but for one chance in 2**64 a pair) different for others."""
+    odd = [rng.integers(2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1) for _ in table.features]
+    return np.concatenate([_marks(chunk, odd) for chunk in table.chunks()]) if len(table) else np.zeros(0, dtype=np.uint64)
+
+
+def _marks(table: Table, odd: Sequence[np.uint64]) -> Array:
     columns = [*table.numbers.T, *(column.codes for column in table.categories)]
     marks = np.zeros(len(table), dtype=np.uint64)
-    for column in columns:
+    for column, factor in zip(columns, odd, strict=True):
         # Adding zero turns -0.0 into 0.0, which is equal to it but has other bits.
         bits = (np.asarray(column, dtype=np.float64) + 0.0).view(np.uint64)
         # Multiplying twice by odd numbers with a shift between spreads each bit over the word.
-        mixed = (bits ^ (bits >> np.uint64(29))) * (rng.integers(2**63, dtype=np.uint64) * np.uint64(2) + np.uint64(1))
+        mixed = (bits ^ (bits >> np.uint64(29))) * factor
         marks = (marks ^ (mixed ^ (mixed >> np.uint64(32)))) * np.uint64(0x9E3779B97F4A7C15)
     return marks
 

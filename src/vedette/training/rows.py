@@ -75,11 +75,10 @@ class TrainingRows:
         while given < steps:
             order = rng.permutation(len(self))
             for start in range(0, len(order), block):
-                part = order[start : start + block]
+                part = order[start : start + block][: (steps - given) * size]
                 inputs, labels = (torch.from_numpy(array) for array in self.take(part))
                 for at in range(0, len(part), size):
-                    if given < steps:
-                        yield inputs[at : at + size], labels[at : at + size]
+                    yield inputs[at : at + size], labels[at : at + size]
                     given += 1
 
     def take(self, at: Array) -> tuple[Array, Array]:
