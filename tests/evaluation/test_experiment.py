@@ -449,6 +449,21 @@ def test_a_federation_from_python(tmp_path: Path) -> None:
     assert result.report(str(tmp_path / "train.html")).is_file()  # the simulated training rows are labelled too
 
 
+@pytest.mark.parametrize("fit", ["federated", "local"])
+@pytest.mark.parametrize("missing", [0.0, 0.02])
+def test_missing_readings_are_masked_or_filled(fit: str, missing: float) -> None:
+    nuisances = {"missing": missing}
+    dataset = vedette.load("simulated", nodes=2, train_hours=4, test_hours=6, nuisances=nuisances)
+    fleet = Fleet.of({f"pump-{i}": pump(dataset.tables["train"], i) for i in (1, 2)})
+    for treated in ("middle", "mask"):
+        scaling = {"numbers": "standard", "fit": fit, "missing": treated}
+        detector = vedette.detectors.Autoencoder(hidden=(3,), scaling=scaling)
+        fitted = vedette.federate(fleet, detector, vedette.strategies.FedAvg(rounds=1)).detectors["pump-1"]
+        scores = fitted.decision_function(pump(dataset.tables["test"], 1))
+        assert scores.shape == (360,)
+        assert np.isfinite(scores).all()
+
+
 def pump(table: Table, number: int) -> Table:
     return table.take(np.flatnonzero(table.column("group").codes == table.column("group").levels.index(f"pump-{number}")))
 

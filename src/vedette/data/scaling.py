@@ -71,6 +71,11 @@ class Scaling(Settings):
         numbers = np.asarray(numbers, dtype=np.float64)
         return np.sign(numbers) * np.log1p(np.abs(numbers)) if self.log else numbers
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """Names of the facts in a summary."""
+        return ("features", "levels", "missing") if self.missing == "mask" else ("features", "levels")
+
     def summary(self, table: Table) -> Message:
         """Summarise a node's training rows so that `merged` and `fitted` need nothing else."""
         step = SCALERS[self.numbers]()

@@ -9,10 +9,6 @@ from vedette.training.task import Done, Work
 
 __all__ = ["Prepare"]
 
-FACTS = ("features", "levels")
-"""What `Scaling.summary` tells beside its table of numbers."""
-
-
 class Prepare(Strategy):
     """Fit the scaling; what travels are extremes or moments and counts of levels, never rows.
 
@@ -43,7 +39,7 @@ class Prepare(Strategy):
             return Message(), mine
         summary = Message(
             tables={key.removeprefix("scaling."): table for key, table in done.answers.tables.items()},
-            facts={name: done.answers.facts[f"scaling.{name}"] for name in FACTS},
+            facts={name: done.answers.facts[f"scaling.{name}"] for name in self.scaling.facts},
         )
         if self.scaling.fit == "federated":
             return summary, mine
@@ -54,7 +50,7 @@ class Prepare(Strategy):
             return Reply()
         numbers = view.tables("numbers")
         summaries = {
-            node: Message(tables={"numbers": table}, facts={name: view.facts(name)[node] for name in FACTS})
+            node: Message(tables={"numbers": table}, facts={name: view.facts(name)[node] for name in self.scaling.facts})
             for node, table in numbers.items()
         }
         scaler = self.scaling.fitted(self.scaling.merged(summaries)).memory()
