@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
@@ -10,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Va
 from vedette.errors import RecipeError, UnknownName
 from vedette.registry import Registry, suggestion
 
-__all__ = ["Settings", "build", "describe", "named", "validated"]
+__all__ = ["Settings", "assign", "assignments", "build", "describe", "named", "validated"]
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -92,6 +93,59 @@ def describe(registry: Registry[type[S]], part: S) -> dict[str, Any]:
     """Say a part as JSON: the inverse of `build`."""
     name = next(name for name in registry if registry[name] is type(part))
     return {"name": name, **part.model_dump(mode="json")}
+
+
+def assignments(changes: Sequence[str], example: str) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of texts such as ``"strategy.rounds=5"``; a value is read as TOML would, what is no TOML is text.
+
+    Raises
+    ------
+    RecipeError
+        A text without ``=``.
+    """
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals:
+            raise RecipeError(f"--set takes key=value, such as {example} (got '{change}')")
+        try:
+            yield key.strip(), tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            yield key.strip(), text.strip()
+
+
+def assign(model: type[BaseModel], values: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Set a dotted key in the nested values of settings; a part given by its name alone becomes settings.
+
+    Parameters
+    ----------
+    model
+        The settings that the values are of.
+    values
+        What is set, in place.
+    key, value
+        ``"strategy.rounds"`` and what it shall be.
+    where
+        The place it was written at, for messages.
+
+    Raises
+    ------
+    UnknownName
+        The key's first part is none of the model's, with the nearest one.
+    RecipeError
+        It goes through a value that is no group of settings.
+    """
+    *path, last = key.split(".")
+    at = values
+    for part in path:
+        if part not in at and at is values and part not in model.model_fields:
+            raise UnknownName(f"unknown key '{key}' in {where}; {suggestion(part, model.model_fields)}")
+        inner = at.setdefault(part, {})
+        if isinstance(inner, str):
+            inner = at[part] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{where}: '{key}' goes through '{part}', which is no group of settings")
+        at = inner
+    at[last] = value
 
 
 def named(registry: Registry[type[S]]) -> tuple[BeforeValidator, PlainSerializer]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vedette.evaluation.experiment import OnProgress
     from vedette.runtimes.base import Round
 
-__all__ = ["console", "headline", "listing", "progress", "results"]
+__all__ = ["console", "counting", "headline", "listing", "progress", "results"]
 
 COLUMNS = {
     "f1": "F1",
@@ -128,3 +128,27 @@ def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
                 bar.update(task, completed=sum(done.values()), description=f"{label}, threshold set")
 
         yield on_round
+
+
+@contextmanager
+def counting(total: int, what: str, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a bar over things that are counted; yields what to call with how many more are done.
+
+    Parameters
+    ----------
+    total
+        How many there are.
+    what
+        What happens to them.
+    quiet
+        Show nothing.
+    """
+    if quiet:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(error=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.update(task, advance=more)

@@ -19,7 +19,7 @@ from vedette.detectors.network import NetworkDetector
 from vedette.errors import RecipeError, UnknownName
 from vedette.evaluation.protocol import Protocol
 from vedette.registry import suggestion
-from vedette.settings import Settings, build, named, validated
+from vedette.settings import Settings, assign, assignments, build, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names"]
@@ -161,7 +161,7 @@ class Recipe(Settings):
         if self.protocols[protocol].leave_out == "group":
             values["test"] = "shared"
         for key, value in self.protocols[protocol].set.items():
-            _set(values, key, value, f"recipe '{self.name}', protocols.{protocol}.set")
+            assign(Recipe, values, key, value, f"recipe '{self.name}', protocols.{protocol}.set")
         return validated(Recipe, values, f"recipe '{self.name}' under '{protocol}'")
 
 
@@ -198,12 +198,9 @@ def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = ()) -> 
     if quick:
         settings = values.get("quick", {})
         for key, value in {"seeds": 1, **(settings if isinstance(settings, Mapping) else {})}.items():
-            _set(values, key, value, f"{label}, [quick]")
-    for change in changes:
-        key, equals, value = change.partition("=")
-        if not equals:
-            raise RecipeError(f"--set takes key=value, such as strategy.rounds=5 (got '{change}')")
-        _set(values, key.strip(), _literal(value.strip()), "--set")
+            assign(Recipe, values, key, value, f"{label}, [quick]")
+    for key, value in assignments(changes, "strategy.rounds=5"):
+        assign(Recipe, values, key, value, "--set")
     return validated(Recipe, values, label)
 
 
@@ -218,27 +215,3 @@ def _text(name: str) -> tuple[str, str]:
     if name not in known:
         raise UnknownName(f"unknown recipe '{name}'; {suggestion(name, known)} ('vedette recipes' lists them; a path ends in .toml)")
     return (resources.files("vedette.recipes") / f"{name}.toml").read_text(encoding="utf-8"), f"recipe '{name}'"
-
-
-def _literal(text: str) -> Any:
-    """Read a value as TOML would; what is no TOML is text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _set(values: dict[str, Any], key: str, value: Any, where: str) -> None:
-    """Set a dotted key in nested settings; a part given by its name alone becomes settings."""
-    *path, last = key.split(".")
-    at = values
-    for part in path:
-        if part not in at and at is values and part not in Recipe.model_fields:
-            raise UnknownName(f"unknown key '{key}' in {where}; {suggestion(part, Recipe.model_fields)}")
-        inner = at.setdefault(part, {})
-        if isinstance(inner, str):
-            inner = at[part] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise RecipeError(f"{where}: '{key}' goes through '{part}', which is no group of settings")
-        at = inner
-    at[last] = value
