@@ -204,6 +204,16 @@ def test_a_pump_at_its_best_point_shows_its_rated_values():
     assert shown["outlet_pressure"] - shown["inlet_pressure"] == pytest.approx(0.0981 * pump.head)
 
 
+def test_the_flow_through_a_valve_balances_its_pressures():
+    valve, load, none = DEVICES["valve"].of("a", 0), np.linspace(0.15, 1.05, 50), np.zeros(50)
+    demand, position, _, inlet, outlet, flow, _ = valve.show(load, 20 + none, np.zeros((50, 2)), {"leak": none, "wear": none}).T
+    opening = valve.rangeability ** (position / 100 - 1)
+    np.testing.assert_allclose(flow, valve.capacity * opening * np.sqrt(inlet - outlet), rtol=1e-9)
+    np.testing.assert_allclose(demand, position)
+    assert (np.diff(flow) >= 0).all()
+    assert (np.diff(inlet) <= 0).all()
+
+
 def test_normal_signals_are_plausible_and_move_together():
     x = np.concatenate([simulate_pump(f"p{i}", 0, 48).numbers for i in range(4)])
     columns = dict(zip(NAMES, x.T, strict=True))

@@ -51,7 +51,7 @@ class Valve(Device):
         "bias": 0.13, "drift": 0.2, "leak": 0.17, "noise": 0.1, "spike": 0.05, "stuck": 0.18, "wear": 0.17
     }  # fmt: skip
     frozen: ClassVar[tuple[int, ...]] = (1, 2, 5)
-    extents: ClassVar[Mapping[str, tuple[float, float]]] = {"leak": (0.08, 0.25), "wear": (8.0, 20.0)}
+    extents: ClassVar[Mapping[str, tuple[float, float]]] = {"leak": (0.06, 0.2), "wear": (8.0, 20.0)}
 
     capacity: float
     rangeability: float
@@ -70,7 +70,7 @@ class Valve(Device):
     def of(cls, node: str, seed: int) -> Self:
         rng = stream(seed, cls.type, node, "device")
         capacity = 25 * rng.uniform(0.95, 1.05)
-        swing = np.array([17.0, 17.0, 2.5, 0.15, 0.12, 0.15 * capacity, 4.0])
+        swing = np.array([17.0, 17.0, 2.5, 0.2, 0.15, 0.25 * capacity, 4.0])
         site = drawn_site(rng)
         return cls(
             capacity,
@@ -93,12 +93,12 @@ class Valve(Device):
         step = np.maximum(damage["wear"], 1e-9)
         position = np.where(damage["wear"] > 0, step * np.floor(demand / step), demand)
         opening = self.rangeability ** (np.clip(position, 0, 100) / 100 - 1)
-        # Line losses grow with the flow: two steps of the fixed point are near enough.
-        flow = self.capacity * opening * np.sqrt(self.supply - self.back)
-        for _ in range(2):
-            inlet = self.supply + wander[:, 0] - 0.8 * (flow / self.capacity) ** 2
-            outlet = self.back + wander[:, 1] + 0.5 * (flow / self.capacity) ** 2
-            flow = self.capacity * (opening + damage["leak"]) * np.sqrt(np.maximum(inlet - outlet, 0.05))
+        # Line losses grow with the square of the flow, before it by 0.8 bar at the capacity, behind it by 0.5.
+        area = opening + damage["leak"]
+        squared = area**2 * np.maximum(self.supply + wander[:, 0] - self.back - wander[:, 1], 0.1) / (1 + 1.3 * area**2)
+        inlet = self.supply + wander[:, 0] - 0.8 * squared
+        outlet = self.back + wander[:, 1] + 0.5 * squared
+        flow = self.capacity * np.sqrt(squared)
         current = 4 + self.stiffness * demand + 0.12 * damage["wear"]
         body = air + 0.3 * (45 - air) * np.sqrt(np.clip(flow / self.capacity, 0, 2))
         return np.stack([demand, position, current, inlet, outlet, flow, body], axis=1)
