@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
-app.command("recipes")(recipes.recipes)
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
 
 

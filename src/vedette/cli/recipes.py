@@ -1,4 +1,4 @@
-"""`vedette recipes`: what is shipped."""
+"""`vedette recipes`: what is shipped, and how each is written."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["recipes"]
+__all__ = ["app", "names"]
+
+app = typer.Typer(invoke_without_command=True)
 
 
-def recipes(as_json: Annotated[bool, typer.Option("--json", help="Machine output on stdout.")] = False) -> None:
+def names(incomplete: str) -> list[str]:
+    """Complete the name of a recipe."""
+    from vedette.evaluation.recipe import recipe_names
+
+    return [name for name in recipe_names() if name.startswith(incomplete)]
+
+
+@app.callback()
+def list_recipes(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Machine output on stdout.")] = False
+) -> None:
     """List the recipes, with their source and the data they need.
 
     Example: vedette recipes
     """
+    if context.invoked_subcommand is not None:
+        return
     from vedette.data.datasets import LOADERS
     from vedette.evaluation.recipe import load_recipe, recipe_names
     from vedette.settings import describe
@@ -37,5 +51,17 @@ def recipes(as_json: Annotated[bool, typer.Option("--json", help="Machine output
         return
     from vedette.cli.show import console, listing
 
-    rows = [[str(e["name"]), str(e["title"]), str(e["data"]) if e["needs_download"] else "none", str(e["source"])] for e in entries]
+    needs = {"table": "your own files", "simulated": "none"}
+    rows = [[str(e["name"]), str(e["title"]), needs.get(str(e["data"]), str(e["data"])), str(e["source"])] for e in entries]
     console().print(listing(["recipe", "what it does", "data it needs", "source"], rows))
+
+
+@app.command("show")
+def show_recipe(recipe: Annotated[str, typer.Argument(help="Name of a recipe.", autocompletion=names)]) -> None:
+    """Print a recipe as it is written, to start one of your own from.
+
+    Example: vedette recipes show my-data > mine.toml
+    """
+    from vedette.evaluation.recipe import recipe_text
+
+    typer.echo(recipe_text(recipe), nl=False)

@@ -8,17 +8,13 @@ from typing import Annotated
 
 import typer
 
+from vedette.cli.recipes import names
+
 __all__ = ["run"]
 
 
-def _recipe_names(incomplete: str) -> list[str]:
-    from vedette.evaluation.recipe import recipe_names
-
-    return [name for name in recipe_names() if name.startswith(incomplete)]
-
-
 def run(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or the path of a .toml file.", autocompletion=_recipe_names)],
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or the path of a .toml file.", autocompletion=names)],
     root: Annotated[Path | None, typer.Option("--data", envvar="VEDETTE_DATA", help="Folder that holds the data sets' folders.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,

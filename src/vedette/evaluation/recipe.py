@@ -22,7 +22,7 @@ from vedette.registry import suggestion
 from vedette.settings import Settings, assign, assignments, build, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 
-__all__ = ["Recipe", "Variant", "load_recipe", "recipe_names"]
+__all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
 
 ProtocolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 """``"published"`` follows the paper, ``"strict"`` leaks nothing; others say what they ask, such as ``"left-out"``."""
@@ -204,14 +204,25 @@ def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = ()) -> 
     return validated(Recipe, values, label)
 
 
-def _text(name: str) -> tuple[str, str]:
-    path = Path(name)
-    if path.suffix == ".toml":
-        try:
-            return path.read_text(encoding="utf-8"), f"recipe {name}"
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecipeError(f"cannot read recipe {name}: {getattr(error, 'strerror', None) or error}") from None
+def recipe_text(name: str) -> str:
+    """Return a shipped recipe as it is written, comments and all.
+
+    Raises
+    ------
+    UnknownName
+        No such recipe, with the nearest one.
+    """
     known = recipe_names()
     if name not in known:
         raise UnknownName(f"unknown recipe '{name}'; {suggestion(name, known)} ('vedette recipes' lists them; a path ends in .toml)")
-    return (resources.files("vedette.recipes") / f"{name}.toml").read_text(encoding="utf-8"), f"recipe '{name}'"
+    return (resources.files("vedette.recipes") / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def _text(name: str) -> tuple[str, str]:
+    path = Path(name)
+    if path.suffix != ".toml":
+        return recipe_text(name), f"recipe '{name}'"
+    try:
+        return path.read_text(encoding="utf-8"), f"recipe {name}"
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read recipe {name}: {getattr(error, 'strerror', None) or error}") from None

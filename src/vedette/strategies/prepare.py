@@ -9,6 +9,7 @@ from vedette.training.task import Done, Work
 
 __all__ = ["Prepare"]
 
+
 class Prepare(Strategy):
     """Fit the scaling; what travels are extremes or moments and counts of levels, never rows.
 
