@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ class Site(NamedTuple):
     shift: float
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Device(ABC):
     """Base of all devices; one is drawn from its name and the seed alone.
 
@@ -44,7 +46,7 @@ class Device(ABC):
         Of the slow random changes around it, in their own units and in seconds: slow and fast change of load, air temperature (K), and
         those of its type.
     lagged
-        Columns that follow what they tend to only slowly, with the time constant `lag` (s).
+        Columns that follow what they tend to only slowly.
     kinds
         Kinds of fault it can have, each with its part of the faulty rows.
     frozen
@@ -57,6 +59,8 @@ class Device(ABC):
         [features] deviation of the sensors' noise and their constant errors.
     swing
         [features] how far the signals move in normal work, the measure of sensor faults.
+    lag, shift, train, test
+        Time constant of what lags (s), and its `Site`.
     """
 
     type: ClassVar[str]

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from vedette.data.simulate.device import Device, Weather, drawn_site
+from vedette.data.simulate.device import Device, drawn_site
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
@@ -60,13 +60,6 @@ class Gateway(Device):
     size: float
     length: float
     peers: float
-    lag: float
-    shift: float
-    noise: Array
-    offset: Array
-    swing: Array
-    train: Weather
-    test: Weather
 
     @classmethod
     def of(cls, node: str, seed: int) -> Self:
@@ -83,12 +76,10 @@ class Gateway(Device):
             length,
             peers,
             lag=rng.uniform(300, 900),
-            shift=site.shift,
             noise=swing * np.array([0.08, 0.06, 0.07, 0.07, 0.12, 0.07, 0.12, 0.15]),
             offset=swing * 0.02 * rng.standard_normal(len(swing)),
             swing=swing,
-            train=site.train,
-            test=site.test,
+            **site._asdict(),
         )
 
     def show(self, load: Array, air: Array, wander: Array, damage: Mapping[str, Array]) -> Array:

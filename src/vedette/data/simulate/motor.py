@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from vedette.data.simulate.device import Device, Weather, drawn_site
+from vedette.data.simulate.device import Device, drawn_site
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
@@ -62,13 +62,6 @@ class Motor(Device):
     heating: float
     friction: float
     shake: float
-    lag: float
-    shift: float
-    noise: Array
-    offset: Array
-    swing: Array
-    train: Weather
-    test: Weather
 
     @classmethod
     def of(cls, node: str, seed: int) -> Self:
@@ -84,12 +77,10 @@ class Motor(Device):
             friction=rng.uniform(22, 28),
             shake=rng.uniform(1.2, 1.5),
             lag=rng.uniform(1200, 2700),
-            shift=site.shift,
             noise=swing * np.array([0.05, 0.06, 0.06, 0.05, 0.05, 0.06, 0.12]),
             offset=swing * 0.05 * rng.standard_normal(len(swing)),
             swing=swing,
-            train=site.train,
-            test=site.test,
+            **site._asdict(),
         )
 
     def show(self, load: Array, air: Array, wander: Array, damage: Mapping[str, Array]) -> Array:

@@ -45,20 +45,10 @@ class Pump(Device):
         Magnetising current as a share of the rated current.
     heating
         Rise of the temperature at rated power, K.
-    lag
-        Thermal time constant, seconds.
     shake
         Vibration at rated speed and best point, mm/s RMS.
     supply
         Pressure on the suction side, bar.
-    shift
-        How much later than usual the day begins here, seconds.
-    noise, offset
-        [features] deviation of the sensors' noise and their constant errors, in the features' units.
-    swing
-        [features] how far the signals move in normal work, the measure of sensor faults.
-    train, test
-        Load range and air temperature in the two parts; the training part has seen less.
     """
 
     type: ClassVar[str] = "pump"
@@ -79,15 +69,8 @@ class Pump(Device):
     static: float
     idle: float
     heating: float
-    lag: float
     shake: float
     supply: float
-    shift: float
-    noise: Array
-    offset: Array
-    swing: Array
-    train: Weather
-    test: Weather
 
     @classmethod
     def of(cls, node: str, seed: int) -> Pump:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from vedette.data.simulate.device import Device, Weather, drawn_site
+from vedette.data.simulate.device import Device, drawn_site
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
@@ -56,13 +56,6 @@ class Thermostat(Device):
     loss: float
     droop: float
     people: float
-    lag: float
-    shift: float
-    noise: Array
-    offset: Array
-    swing: Array
-    train: Weather
-    test: Weather
 
     @classmethod
     def of(cls, node: str, seed: int) -> Self:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from vedette.data.simulate.device import Device, Weather, drawn_site
+from vedette.data.simulate.device import Device, drawn_site
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
@@ -58,13 +58,6 @@ class Valve(Device):
     supply: float
     back: float
     stiffness: float
-    lag: float
-    shift: float
-    noise: Array
-    offset: Array
-    swing: Array
-    train: Weather
-    test: Weather
 
     @classmethod
     def of(cls, node: str, seed: int) -> Self:
@@ -79,12 +72,10 @@ class Valve(Device):
             back=rng.uniform(1.9, 2.1),
             stiffness=rng.uniform(0.14, 0.16),
             lag=rng.uniform(900, 2400),
-            shift=site.shift,
             noise=swing * np.array([0.03, 0.04, 0.06, 0.08, 0.08, 0.05, 0.05]),
             offset=swing * 0.04 * rng.standard_normal(len(swing)),
             swing=swing,
-            train=site.train,
-            test=site.test,
+            **site._asdict(),
         )
 
     def show(self, load: Array, air: Array, wander: Array, damage: Mapping[str, Array]) -> Array:
