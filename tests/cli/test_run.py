@@ -221,8 +221,9 @@ def test_listings_speak_json_and_tables(data_root):
 def test_data_is_held_against_what_was_published(data_root, tmp_path):
     done = vedette("data", "check", data_root, "--json")
     found = {entry["name"]: entry for entry in json.loads(done.stdout)["data"]}
-    assert found["nsl-kdd"] == {"name": "nsl-kdd", "rows": {"train": 125_973, "test": 22_544}, "fault": None}
-    assert done.returncode == int(any(entry["fault"] for entry in found.values()))
+    rows = {"train": 125_973, "test": 22_544}
+    assert found["nsl-kdd"] == {"name": "nsl-kdd", "rows": rows, "files": 2, "checksums": 2, "faults": []}
+    assert done.returncode == int(any(entry["faults"] for entry in found.values()))
     (tmp_path / "nsl-kdd").mkdir()
     source = data_root / "nsl-kdd" / "KDDTrain+.txt.gz"
     (tmp_path / "nsl-kdd" / "KDDTest+.txt.gz").symlink_to(data_root / "nsl-kdd" / "KDDTest+.txt.gz")
@@ -230,12 +231,16 @@ def test_data_is_held_against_what_was_published(data_root, tmp_path):
     broken = vedette("data", "check", tmp_path)
     assert broken.returncode == 1
     assert "KDDTrain+.txt.gz" in broken.stdout
+    faults = json.loads(vedette("data", "check", tmp_path, "--json").stdout)["data"][0]["faults"]
+    assert len(faults) == 2
+    assert all("KDDTrain+.txt.gz" in fault for fault in faults)
     assert "no folder" in refused("data", "check", tmp_path / "nowhere")
 
 
 def test_every_command_has_help_with_an_example():
-    for command in (["run"], ["recipes"], ["data", "list"], ["data", "check"], ["data", "cache"], ["data", "cache", "clear"]):
-        text = vedette(*command, "--help").stdout
+    commands = "run, recipes, recipes show, data list, data check, data fetch, data simulate, data cache, data cache clear"
+    for command in commands.split(", "):
+        text = vedette(*command.split(), "--help").stdout
         assert "Example:" in text
     assert "vedette run demo" in vedette("--help").stdout
     assert vedette("--version").stdout.startswith("vedette ")

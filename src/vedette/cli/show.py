@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
     from vedette.evaluation.experiment import OnProgress
     from vedette.runtimes.base import Round
 
-__all__ = ["console", "counting", "headline", "listing", "progress", "results"]
+__all__ = ["console", "counting", "fetching", "headline", "listing", "progress", "results"]
 
 COLUMNS = {
     "f1": "F1",
@@ -110,11 +111,11 @@ def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
     if quiet:
         yield lambda *_: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     percent = TextColumn("{task.percentage:>3.0f} %")
     columns = (BarColumn(30), percent, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console(error=True), transient=True) as bar:
+    with _bar(*columns) as bar:
         task, done = bar.add_task("loading the data", total=float(steps())), dict[str, float]()
 
         def on_round(label: str, entry: Round) -> None:
@@ -128,6 +129,14 @@ def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
                 bar.update(task, completed=sum(done.values()), description=f"{label}, threshold set")
 
         yield on_round
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    """Return a bar on the error stream, gone when it is done; without a terminal there is none."""
+    from rich.progress import Progress
+
+    terminal = console(error=True)
+    return Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
 
 
 @contextmanager
@@ -146,9 +155,31 @@ def counting(total: int, what: str, quiet: bool) -> Iterator[Callable[[int], Non
     if quiet:
         yield lambda _: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(error=True), transient=True) as bar:
+    with _bar(*columns) as bar:
         task = bar.add_task(what, total=total)
         yield lambda more: bar.update(task, advance=more)
+
+
+@contextmanager
+def fetching(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show a bar for each file that is fetched; yields what to call with its name, the bytes that are there, and how many will be."""
+    if quiet:
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(30), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with _bar(*columns) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def on_bytes(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                for finished in tasks.values():
+                    bar.update(finished, visible=False)
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+
+        yield on_bytes

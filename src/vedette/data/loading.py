@@ -43,13 +43,13 @@ class FileLoader(Loader):
             )
         if not root.is_dir():
             raise DataMissing(f"data root '{root}' is no folder; {cls.how}")
-        path = cls._place_of(root, name)
+        path = cls.place_of(root, name)
         if path is None:
             raise DataMissing(f"neither '{root / cls.folder / name}' nor '{root / name}' is there, plain or with .gz; {cls.how}")
         return path
 
     @classmethod
-    def _place_of(cls, root: Path | None, name: str) -> Path | None:
+    def place_of(cls, root: Path | None, name: str) -> Path | None:
         folders = () if root is None else (root / cls.folder, root)
         paths = (folder / f"{name}{suffix}" for folder in folders for suffix in ("", ".gz"))
         return next((path for path in paths if path.is_file()), None)

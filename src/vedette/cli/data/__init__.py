@@ -6,6 +6,7 @@ import typer
 
 from vedette.cli.data.cache import app as cache_app
 from vedette.cli.data.check import check_data
+from vedette.cli.data.fetch import fetch_data
 from vedette.cli.data.list import list_data
 from vedette.cli.data.simulate import simulate_data
 
@@ -14,6 +15,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Which data sets there are, where they come from, how to get them.", no_args_is_help=True)
 app.command("list")(list_data)
 app.command("check")(check_data)
+app.command("fetch")(fetch_data)
 app.command("simulate")(simulate_data)
 app.add_typer(cache_app, name="cache")
 

@@ -175,4 +175,4 @@ class BotIot(Flows):
     def _spelt(cls, root: Path | None, name: str) -> Path | None:
         """Return where a file lies; copies call it 10_best or 10-best, best or Best."""
         names = (name.replace("10_", joint).replace("best", best) for joint in ("10_", "10-") for best in ("best", "Best"))
-        return next((path for path in (cls._place_of(root, each) for each in names) if path is not None), None)
+        return next((path for path in (cls.place_of(root, each) for each in names) if path is not None), None)

@@ -127,7 +127,7 @@ class NBaiot(AfterImage):
     def sources(self, root: Path | None) -> dict[str, Path]:
         """Find the files that are there, or all of them if they are to be checked, by official name; see `FileLoader.sources`."""
         wanted = [file for file in FILES if file.device in (self.devices or DEVICES)]
-        places = {file: self._place_of(root, file.official) or self._place_of(root, file.packed) for file in wanted}
+        places = {file: self.place_of(root, file.official) or self.place_of(root, file.packed) for file in wanted}
         there = {file.device for file, path in places.items() if path is not None}
         for device in self.devices or [wanted[0].device] * (not there):
             if device not in there:
@@ -154,9 +154,9 @@ class NBaiot(AfterImage):
         return Dataset("n-baiot", {"all": Table(self._features, content.numbers, label=label, kind=kind, group=group)})
 
     @classmethod
-    def _place_of(cls, root: Path | None, name: str) -> Path | None:
+    def place_of(cls, root: Path | None, name: str) -> Path | None:
         # Many call the folder as the hyphen-less name of the data set.
-        return super()._place_of(root, name) or super()._place_of(root and root / "nbaiot", name)
+        return super().place_of(root, name) or super().place_of(root and root / "nbaiot", name)
 
 
 def _repeated(texts: Sequence[str], levels: Sequence[str], rows: Sequence[int]) -> Coded:

@@ -78,7 +78,7 @@ class Skab(FileLoader):
         """Find the experiments by name, and the run without faults; see `FileLoader.sources`."""
         paths = {}
         for folder in (*self.folders, FREE):
-            found = {name: self._place_of(root, f"{name}.csv") for name in ROWS[folder]}
+            found = {name: self.place_of(root, f"{name}.csv") for name in ROWS[folder]}
             missing = [name for name, path in found.items() if path is None]
             if missing and (self.check or len(missing) == len(found)):
                 self.find(root, f"{missing[0]}.csv")

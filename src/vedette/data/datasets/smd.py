@@ -103,7 +103,7 @@ class Smd(FileLoader):
 
     def _present(self, root: Path | None) -> tuple[str, ...]:
         """Return the machines of which there is any file, so that one that lacks another is noticed."""
-        present = [m for m in MACHINES if any(self._place_of(root, f"{part}/{m}.txt") for part in LOADED)]
+        present = [m for m in MACHINES if any(self.place_of(root, f"{part}/{m}.txt") for part in LOADED)]
         return tuple(present) or MACHINES[:1]
 
 

@@ -94,10 +94,10 @@ class Swat(FileLoader):
         """Find the normal run and the one under attack; see `FileLoader.sources`."""
         names = (f"SWaT_Dataset_Normal_{self.version}", ATTACK)
         paths = [self._official(root, name) for name in names]
-        made = [self._place_of(root, name) for name in GDN]
+        made = [self.place_of(root, name) for name in GDN]
         if paths == [None, None] and None not in made:
             return {name: path for name, path in zip(GDN, made, strict=True) if path is not None}
-        if paths == [None, None] and any(self._place_of(root, name) for name in ("merged.csv", "normal.csv")):
+        if paths == [None, None] and any(self.place_of(root, name) for name in ("merged.csv", "normal.csv")):
             raise DataMissing(f"{root}: {REPACKED}; {self.how}")
         found = [path or self.find(root, f"{name}.xlsx") for path, name in zip(paths, names, strict=True)]
         return dict(zip(names, found, strict=True))
@@ -114,7 +114,7 @@ class Swat(FileLoader):
     @classmethod
     def _official(cls, root: Path | None, stem: str) -> Path | None:
         names = (f"{folder}{stem}.{ending}" for ending in ("xlsx", "csv") for folder in ("", "Physical/"))
-        return next((path for path in (cls._place_of(root, name) for name in names) if path is not None), None)
+        return next((path for path in (cls.place_of(root, name) for name in names) if path is not None), None)
 
 
 def _check_published(path: Path, table: Table, rows: int, attacks: int) -> None:

@@ -70,7 +70,7 @@ class UnswNb15(FileLoader):
 
     def sources(self, root: Path | None) -> dict[str, Path]:
         """Find the partitions, or one of them; see `FileLoader.sources`."""
-        found = {name: path for name in self.official_files if (path := self._place_of(root, name)) is not None}
+        found = {name: path for name in self.official_files if (path := self.place_of(root, name)) is not None}
         return found or {self.official_files[0]: self.find(root, self.official_files[0])}
 
     def read(self, sources: Mapping[str, Path], matrix: NewMatrix) -> Dataset:
