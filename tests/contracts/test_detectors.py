@@ -21,6 +21,8 @@ from vedette.training.layout import initial
 from vedette.training.task import Optimiser
 
 QUICK = {"epochs": 12, "optimiser": Optimiser(rate=0.01, batch=32)}
+# So little to learn from that the defaults would be too much.
+SMALL = {"lstm-autoencoder": {"window": Window(size=2), "hidden": (24,)}}
 KINDS = sorted(DETECTORS)
 NAMES = [*KINDS, *(f"{name} over windows" for name in KINDS)]
 
@@ -33,7 +35,8 @@ def made(name: str, **settings) -> Detector:
     kind = kind_of(name)
     if name not in KINDS:
         settings = {"window": Window(size=3), **settings}
-    base = {"scaling": Scaling(numbers="standard"), **(QUICK if issubclass(kind, NetworkDetector) else {})}
+    small = SMALL.get(name.removesuffix(" over windows"), {})
+    base = {"scaling": Scaling(numbers="standard"), **(QUICK if issubclass(kind, NetworkDetector) else {}), **small}
     return kind(**{**base, **settings})
 
 

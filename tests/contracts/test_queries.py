@@ -12,7 +12,7 @@ import pytest
 
 from conftest import correlated
 from vedette.data.scaling import Scaling
-from vedette.data.summaries import Moments, Sketch
+from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.data.table import Table
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.errors import TrainingDiverged
@@ -21,7 +21,11 @@ from vedette.training.queries import QUERIES, Asked
 from vedette.training.task import Optimiser
 
 NAMES = sorted(QUERIES)
-SETTINGS: dict[str, dict[str, Any]] = {"scaling": Scaling(numbers="standard").model_dump(mode="json"), "probe-noisy-rows": {"rows": 9}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "probe-noisy-rows": {"rows": 9},
+    "residuals": {"summary": "moments"},
+    "scaling": Scaling(numbers="standard").model_dump(mode="json"),
+}
 HIDES = ["residuals", "scaling", "scores"]
 """Those that answer with statistics of bounded size; all others send rows, made-up or real, and must say so in their name here."""
 SHARES = ["probe-noisy-rows"]
@@ -134,3 +138,13 @@ def test_scores_that_are_no_numbers_are_said(fitted: Autoencoder) -> None:
     asked = Asked(rows, fitted.memory, fitted, lambda inputs: np.full_like(inputs, np.nan))
     with pytest.raises(TrainingDiverged, match="20 of 20 scores are not finite"):
         QUERIES["scores"](asked, {}, np.random.default_rng(0))
+
+
+def test_residuals_may_be_summarised_with_what_goes_together(fitted: Autoencoder) -> None:
+    rows = correlated(700, 4, seed=4, anomalies=0.1)
+    asked = Asked(rows, fitted.memory, fitted, fitted.network().forward)
+    tables = QUERIES["residuals"](asked, {"summary": "covariance"}, np.random.default_rng(0)).tables
+    summary = Covariance.from_table(tables["covariance"])
+    gaps = np.concatenate([fitted.residuals(inputs, outputs) for inputs, outputs in asked.outputs()])
+    assert summary.count == len(gaps) == (rows.label == 0).sum()
+    np.testing.assert_allclose(summary.matrix, np.cov(gaps.T, bias=True), rtol=1e-6, atol=1e-9)

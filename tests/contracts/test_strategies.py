@@ -13,8 +13,10 @@ import pytest
 from conftest import correlated
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
+from vedette.data.windows import Window
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.base import DETECTORS as REGISTERED
+from vedette.detectors.lstm import LstmAutoencoder
 from vedette.detectors.mlp import Mlp
 from vedette.detectors.network import NetworkDetector
 from vedette.message import Memory
@@ -33,6 +35,7 @@ SETTINGS = {"fedavg": {"momentum": 0.5}, "fedprox": {"mu": 0.1, "aggregator": {"
 QUICK = {"scaling": Scaling(numbers="standard"), "optimiser": Optimiser(rate=0.01, batch=32)}
 DETECTORS = {
     "autoencoder": Autoencoder(hidden=(4, 2), residual="variance", **QUICK),
+    "lstm-autoencoder": LstmAutoencoder(window=Window(size=3), hidden=(6,), dense=(5,), residual="mahalanobis", **QUICK),
     "mlp": Mlp(hidden=(6,), batch_norm=True, dropout=0.2, **QUICK),
 }
 

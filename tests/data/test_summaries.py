@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from vedette.data.summaries import GREATEST, Extremes, Moments, Points, Sketch
+from vedette.data.summaries import GREATEST, Covariance, Extremes, Moments, Points, Sketch
 
 NEAR = 2.01 * Sketch.ACCURACY  # a bin's upper edge lies at most its width above a value
 
@@ -41,6 +41,23 @@ def test_moments_merge_to_those_of_all_rows(parts: list[np.ndarray], offset: flo
             assert moments.count[column] == len(known)
             assert moments.mean[column] == pytest.approx(known.mean() if len(known) else 0, rel=1e-12, abs=1e-9)
             assert moments.variance[column] == pytest.approx(known.var() if len(known) else 0, rel=1e-8, abs=1e-8)
+
+
+known_cells = st.lists(
+    st.integers(0, 6).flatmap(lambda rows: arrays(np.float64, (rows, 3), elements=st.floats(-1e3, 1e3))), min_size=1, max_size=5
+)
+
+
+@given(known_cells.flatmap(st.permutations), st.sampled_from([0.0, 1e5]))
+def test_covariances_merge_to_that_of_all_rows(parts: list[np.ndarray], offset: float) -> None:
+    rows = np.concatenate(parts) + offset
+    merged = Covariance.merged(Covariance.from_table(Covariance.of(part + offset).table()) for part in parts)
+    assert merged.count == len(rows)
+    if len(rows):
+        np.testing.assert_allclose(merged.mean, rows.mean(axis=0), rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(merged.matrix, np.cov(rows.T, bias=True), rtol=1e-7, atol=1e-6)
+    else:
+        assert not merged.matrix.any()
 
 
 def test_float32_rows_are_summed_in_float64() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from vedette.message import Array
 
-__all__ = ["Extremes", "Moments", "Points", "Sketch", "normal_shares"]
+__all__ = ["Covariance", "Extremes", "Moments", "Points", "Sketch", "normal_shares"]
 
 GREATEST = np.float64(1e150)
 """Cells beyond this size are no measurements; their squares would not be finite."""
@@ -73,6 +73,58 @@ class Moments:
     def from_table(cls, table: Array) -> Moments:
         """Inverse of `table`."""
         return cls(*np.asarray(table, dtype=np.float64))
+
+
+class Covariance:
+    """Count, mean and products of deviations of rows, merged exactly (Chan et al. 1983).
+
+    Parameters
+    ----------
+    count
+        Rows seen.
+    mean
+        [columns] float64.
+    products
+        [columns, columns] float64, sums of products of deviations from the mean.
+    """
+
+    def __init__(self, count: float, mean: Array, products: Array) -> None:
+        self.count, self.mean, self.products = count, mean, products
+
+    @classmethod
+    def of(cls, values: Array) -> Covariance:
+        """Summarise [rows, columns] of finite numbers."""
+        values = np.asarray(values, dtype=np.float64)
+        mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
+        centred = values - mean
+        return cls(float(len(values)), mean, centred.T @ centred)
+
+    @classmethod
+    def merged(cls, parts: Iterable[Covariance]) -> Covariance:
+        """Merge summaries of disjoint rows."""
+        return reduce(operator.add, parts)
+
+    def __add__(self, other: Covariance) -> Covariance:
+        count = self.count + other.count
+        share = other.count / max(count, 1.0)
+        step = other.mean - self.mean
+        products = self.products + other.products + self.count * share * np.outer(step, step)
+        return Covariance(count, self.mean + step * share, products)
+
+    @property
+    def matrix(self) -> Array:
+        """[columns, columns] population covariance; 0 where nothing was seen."""
+        return np.asarray(self.products / max(self.count, 1.0))
+
+    def table(self) -> Array:
+        """Return the summary as [columns + 2, columns] float64, to travel."""
+        return np.concatenate([np.full((1, len(self.mean)), self.count), self.mean[None], self.products])
+
+    @classmethod
+    def from_table(cls, table: Array) -> Covariance:
+        """Inverse of `table`."""
+        table = np.asarray(table, dtype=np.float64)
+        return cls(float(table[0, 0]), table[1], table[2:])
 
 
 class Extremes:

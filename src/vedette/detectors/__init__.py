@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vedette.detectors.autoencoder import Autoencoder
     from vedette.detectors.base import DETECTORS, Detector, load_detector
     from vedette.detectors.classical import Pca, VarianceDistance
+    from vedette.detectors.lstm import LstmAutoencoder
     from vedette.detectors.mlp import Mlp
     from vedette.detectors.threshold import Fixed, MeanStd, Quantile
 
@@ -16,6 +17,7 @@ __all__ = [
     "Autoencoder",
     "Detector",
     "Fixed",
+    "LstmAutoencoder",
     "MeanStd",
     "Mlp",
     "Pca",
@@ -31,6 +33,7 @@ __getattr__ = lazily(
         "Autoencoder": "vedette.detectors.autoencoder",
         "Detector": "vedette.detectors.base",
         "Fixed": "vedette.detectors.threshold",
+        "LstmAutoencoder": "vedette.detectors.lstm",
         "MeanStd": "vedette.detectors.threshold",
         "Mlp": "vedette.detectors.mlp",
         "Pca": "vedette.detectors.classical",

@@ -29,6 +29,7 @@ DETECTORS: Registry[type[Detector]] = Registry(
     "detector",
     {
         "autoencoder": "vedette.detectors.autoencoder:Autoencoder",
+        "lstm-autoencoder": "vedette.detectors.lstm:LstmAutoencoder",
         "mlp": "vedette.detectors.mlp:Mlp",
         "pca": "vedette.detectors.classical:Pca",
         "variance-distance": "vedette.detectors.classical:VarianceDistance",

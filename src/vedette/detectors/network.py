@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -40,9 +40,9 @@ class NetworkDetector(Detector):
     _network: Network | None = PrivateAttr(default=None)
 
     @property
-    def calibrates_residuals(self) -> bool:
-        """Whether the score needs the residuals of normal rows (``residuals.moments`` in the memory)."""
-        return False
+    def residual_summary(self) -> Literal["none", "moments", "covariance"]:
+        """What the score needs to know of the residuals of normal rows (``residuals.moments``, ``.covariance`` in the memory)."""
+        return "none"
 
     @property
     def balancer(self) -> Rebalancer:
@@ -54,7 +54,7 @@ class NetworkDetector(Detector):
         """Return the networks by role for samples of so many values."""
 
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
-        queries = {"residuals": Query("residuals")} if self.calibrates_residuals else {}
+        queries = {} if self.residual_summary == "none" else {"residuals": Query("residuals", {"summary": self.residual_summary})}
         work = Work(tasks=(Task(role=self.role, epochs=self.epochs),), queries=queries)
         job = Job("fit", table, work, memory)
         ((_, done, learned),) = LoopTrainer().run(self, [job], (), seed, 0, "train")

@@ -112,7 +112,7 @@ def plan_of(detector: NetworkDetector, strategy: Strategy, seed: int) -> dict[st
         Root of the seed tree.
     """
     prepare = Prepare(scaling=detector.scaling)
-    calibrate = Calibrate(residuals=detector.calibrates_residuals, fit=detector.threshold.fit)
+    calibrate = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
     return {
         "schema": "vedette.plan/1",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from vedette.data.summaries import Moments, Sketch
+from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.errors import DataUnusable
 from vedette.message import Array, Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.training.task import Done, Work
 
 __all__ = ["Calibrate"]
+
+
+_SUMMARIES: dict[str, Any] = {"moments": Moments, "covariance": Covariance, "sketch": Sketch}
 
 
 class Calibrate(Strategy):
@@ -21,13 +24,13 @@ class Calibrate(Strategy):
     Parameters
     ----------
     residuals
-        Whether the detector's score needs the moments of its residuals.
+        The summary of its residuals that the detector's score needs: ``"moments"``, ``"covariance"`` or ``"none"``.
     fit
         ``"federated"`` merges all nodes' summaries; ``"local"`` leaves each node its own.
     """
 
     rounds: int = 1
-    residuals: bool = False
+    residuals: Literal["none", "moments", "covariance"] = "none"
     fit: Literal["federated", "local"] = "federated"
 
     @property
@@ -41,8 +44,10 @@ class Calibrate(Strategy):
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         if turn.phase == "adopt":
             return Work(keep=inbox.tables)
-        queries = {} if turn.phase == "residuals" and not self.residuals else {turn.phase: Query(turn.phase)}
-        return Work(keep=inbox.tables, queries=queries)
+        if turn.phase == "scores":
+            return Work(keep=inbox.tables, queries={"scores": Query("scores")})
+        wanted = {"residuals": Query("residuals", {"summary": self.residuals})} if self.residuals != "none" else {}
+        return Work(keep=inbox.tables, queries=wanted)
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         # A node's own summary stays with it in any case, so that own and common thresholds can be compared.
@@ -52,14 +57,13 @@ class Calibrate(Strategy):
         return Message(), {**mine, **own, **done.answers.tables}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
-        if self.fit == "local" or (turn.phase == "residuals" and not self.residuals):
+        if self.fit == "local" or (turn.phase == "residuals" and self.residuals == "none"):
             return Reply()
-        moments = view.tables(f"{turn.phase}.moments")
-        if not moments:
+        merged: dict[str, Array] = {}
+        for name, summary in _SUMMARIES.items():
+            tables = view.tables(f"{turn.phase}.{name}")
+            if tables:
+                merged[f"{turn.phase}.{name}"] = summary.merged([summary.from_table(tables[node]) for node in sorted(tables)]).table()
+        if not merged:
             raise DataUnusable("no node has a normal row to set a threshold by; check the labels and the split")
-        total = Moments.merged(Moments.from_table(moments[node]) for node in sorted(moments))
-        merged: dict[str, Array] = {f"{turn.phase}.moments": total.table()}
-        sketches = view.tables(f"{turn.phase}.sketch")
-        if sketches:
-            merged[f"{turn.phase}.sketch"] = Sketch.merged([Sketch.from_table(sketches[node]) for node in sorted(sketches)]).table()
         return Reply({"*": Message(tables=merged)})

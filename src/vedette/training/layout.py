@@ -13,6 +13,7 @@ import numpy as np
 from vedette.errors import DetectorMisused
 from vedette.message import Array, Vector
 from vedette.seeds import stream
+from vedette.training.layers import kind_of
 from vedette.training.task import Layers
 
 __all__ = ["Entry", "Layout", "initial", "layout_of"]
@@ -74,31 +75,24 @@ class Layout:
 
 def layout_of(layers: Layers) -> Layout:
     """Return the layout of a network."""
-    entries: list[Entry] = []
-    for layer in layers:
-        name = str(layer["name"])
-        if layer["kind"] == "dense":
-            entries += [Entry(name, "weight", (layer["outputs"], layer["inputs"])), Entry(name, "bias", (layer["outputs"],))]
-        elif layer["kind"] == "batch-norm":
-            width = (layer["width"],)
-            entries += [Entry(name, "weight", width), Entry(name, "bias", width)]
-            entries += [Entry(name, "running_mean", width, True), Entry(name, "running_var", width, True)]
-    return Layout(entries)
+    return Layout(
+        [Entry(str(layer["name"]), held.name, held.shape, held.buffer) for layer in layers for held in kind_of(layer).holds(layer)]
+    )
 
 
 def initial(layers: Layers, rng: np.random.Generator) -> Vector:
-    """Draw first weights: dense layers uniform within 1/sqrt(inputs) (torch's default), batch norms at identity.
+    """Draw first weights, each layer's as its kind says (`vedette.training.layers`).
 
     Each array has a random stream of its own, so that networks that share only some layers share those layers' first weights.
     """
-    layout, root = layout_of(layers), int(rng.integers(2**63))
-    inputs = {str(layer["name"]): layer["inputs"] for layer in layers if layer["kind"] == "dense"}
+    root = int(rng.integers(2**63))
     arrays: dict[str, Array] = {}
-    for entry in layout.entries:
-        if entry.layer in inputs:
-            bound = 1 / math.sqrt(inputs[entry.layer])
-            values = stream(root, entry.layer, entry.name).uniform(-bound, bound, entry.shape)
-        else:
-            values = np.full(entry.shape, 1.0 if entry.name in ("weight", "running_var") else 0.0)
-        arrays[f"{entry.layer}.{entry.name}"] = values
-    return layout.flat(arrays)
+    for layer in layers:
+        bound = kind_of(layer).bound(layer)
+        for held in kind_of(layer).holds(layer):
+            place = f"{layer['name']}.{held.name}"
+            if held.start is None:
+                arrays[place] = stream(root, str(layer["name"]), held.name).uniform(-bound, bound, held.shape)
+            else:
+                arrays[place] = np.full(held.shape, held.start)
+    return layout_of(layers).flat(arrays)

@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from vedette.errors import MissingExtra, RecipeError
 from vedette.message import Array, Vector
+from vedette.training.layers import kind_of, needs_torch
 from vedette.training.layout import Layout, layout_of
 from vedette.training.task import Layers
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Network", "needs_torch"]
+__all__ = ["Network"]
 
 Holds: TypeAlias = Literal["weights", "buffers", "all"]
-
-
-def needs_torch() -> Any:
-    """Import torch, with one thread for this process.
-
-    Raises
-    ------
-    MissingExtra
-        It is not installed.
-    """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtra("training needs PyTorch: pip install 'vedette[train]'") from None
-    if torch.get_num_threads() != 1:
-        # Two threads on two busy cores can be ten times slower than one; parallelism is over nodes.
-        torch.set_num_threads(1)
-    return torch
-
-
-def _kinds() -> Mapping[str, Callable[[Mapping[str, Any]], nn.Module]]:
-    nn = needs_torch().nn
-    return {
-        "dense": lambda layer: nn.Linear(layer["inputs"], layer["outputs"]),
-        "relu": lambda _: nn.ReLU(),
-        "leaky-relu": lambda layer: nn.LeakyReLU(layer.get("slope", 0.01)),
-        "tanh": lambda _: nn.Tanh(),
-        "sigmoid": lambda _: nn.Sigmoid(),
-        "dropout": lambda layer: nn.Dropout(layer["share"]),
-        "batch-norm": lambda layer: nn.BatchNorm1d(layer["width"]),
-    }
 
 
 class Network:
@@ -64,13 +32,9 @@ class Network:
     """
 
     def __init__(self, layers: Layers) -> None:
-        torch, kinds = needs_torch(), _kinds()
-        unknown = [layer["kind"] for layer in layers if layer["kind"] not in kinds]
-        if unknown:
-            raise RecipeError(f"unknown kind of layer '{unknown[0]}'; known: {', '.join(sorted(kinds))}")
-        self.module: nn.Sequential = torch.nn.Sequential()
+        self.module: nn.Sequential = needs_torch().nn.Sequential()
         for layer in layers:
-            self.module.add_module(str(layer["name"]), kinds[layer["kind"]](layer))
+            self.module.add_module(str(layer["name"]), kind_of(layer).module(layer))
         self.layers = layers
         self.layout: Layout = layout_of(layers)
         held = sum(tensor.numel() for name, tensor in self.module.state_dict().items() if not name.endswith("num_batches_tracked"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vedette.training.networks import Network, needs_torch
+from vedette.training.layers import needs_torch
+from vedette.training.networks import Network
 from vedette.training.task import Distil, Learnable, Proximal, Task
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from vedette.data.scaling import Scaling
-from vedette.data.summaries import Moments, Sketch
+from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.data.table import Table
 from vedette.errors import TrainingDiverged
 from vedette.message import Array, Memory, Message
@@ -56,9 +56,11 @@ def scaling(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator)
 
 @QUERIES.register("residuals")
 def residuals(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
-    """Return ``moments`` [3, features] of the residuals of normal rows."""
-    parts = [Moments.of(asked.detector.residuals(inputs, outputs)) for inputs, outputs in asked.outputs()]
-    return Message(tables={"moments": Moments.merged(parts).table()} if parts else {})
+    """Summarise the residuals of normal rows: ``moments`` [3, features] or ``covariance`` [features + 2, features], as `settings` say."""
+    kind = str(settings["summary"])
+    summary: Any = {"moments": Moments, "covariance": Covariance}[kind]
+    parts = [summary.of(asked.detector.residuals(inputs, outputs)) for inputs, outputs in asked.outputs()]
+    return Message(tables={kind: summary.merged(parts).table()} if parts else {})
 
 
 @QUERIES.register("scores")

@@ -11,7 +11,7 @@ from vedette.data.rebalance import Keep
 from vedette.data.table import Table
 from vedette.errors import DataUnusable, DetectorMisused
 from vedette.message import Array, Memory
-from vedette.training.networks import needs_torch
+from vedette.training.layers import needs_torch
 from vedette.training.task import Learnable
 
 if TYPE_CHECKING:

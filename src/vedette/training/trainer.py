@@ -12,8 +12,9 @@ import numpy as np
 from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import seed_of, stream
+from vedette.training.layers import needs_torch
 from vedette.training.layout import initial
-from vedette.training.networks import Network, needs_torch
+from vedette.training.networks import Network
 from vedette.training.objective import objective
 from vedette.training.queries import QUERIES, Asked
 from vedette.training.rows import TrainingRows
