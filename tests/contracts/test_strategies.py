@@ -28,8 +28,8 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.training.task import Job, Optimiser, Task, Work
 from vedette.training.trainer import LoopTrainer
 
-STAGES = {"prepare", "calibrate"}
-"""Strategies of the stages before and after the rounds; they run in every test here, and have tests of their own."""
+STAGES = {"prepare", "calibrate", "merge"}
+"""Strategies without rounds: those of the stages run in every test here, merging in those of detectors that learn in one step."""
 NAMES = sorted(set(STRATEGIES) - STAGES)
 SETTINGS = {"fedavg": {"momentum": 0.5}, "fedprox": {"mu": 0.1, "aggregator": {"name": "trimmed-mean", "share": 0.34}}}
 QUICK = {"scaling": Scaling(numbers="standard"), "optimiser": Optimiser(rate=0.01, batch=32)}

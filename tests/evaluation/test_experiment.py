@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 import vedette
 from conftest import correlated
@@ -529,8 +530,10 @@ def test_tables_that_do_not_belong_to_the_nodes_are_said(tmp_path: Path) -> None
         vedette.federate(fleet, DETECTOR, strategy, calibration=two)
     with pytest.raises(DataUnusable, match="different features"):
         vedette.federate(Fleet.of({**two, "right": fleet["right"].select(["s0"])}), DETECTOR, strategy)
-    with pytest.raises(RecipeError, match="Pca is no network"):
+    with pytest.raises(RecipeError, match="'pca' learns in one step: take the strategy 'merge'"):
         vedette.federate(fleet, vedette.detectors.Pca(), strategy)
+    with pytest.raises(RecipeError, match="'autoencoder' is trained in rounds"):
+        vedette.federate(fleet, DETECTOR, vedette.strategies.Merge())
     result = vedette.federate(two, DETECTOR, strategy, checkpoint=tmp_path / "state")
     with pytest.raises(RecipeError, match="node 'right' has rows to report on but took no part"):
         result.report(tmp_path / "fleet.html", tested)
@@ -603,6 +606,44 @@ def test_a_variant_is_another_detector_trained_as_it_says() -> None:
     assert json.loads(json.dumps(result.run["settings"]))["variants"].keys() == variants.keys()
 
 
+def test_what_learns_in_one_step_is_federated_exactly_as_centralised() -> None:
+    scaling = {"numbers": "standard", "fit": "federated"}
+    variants = {
+        f"{trained}-{name}": {"detector": {**settings, "scaling": scaling}, "trained": trained}
+        for trained in ("federated", "centralised")
+        for name, settings in {
+            "pca": {"name": "pca", "share": 0.7},
+            "t2": {"name": "pca", "share": 0.7, "statistic": "combined", "window": 3},
+            "distance": {"name": "variance-distance"},
+        }.items()
+    }
+    result = run(recipe(methods=[*variants, "federated"], variants=variants))
+    tested = CLEAN.tables["test"]
+    for name in ("pca", "t2", "distance"):
+        federated, centralised = (result.detectors[f"{trained}-{name}"] for trained in ("federated", "centralised"))
+        assert len({id(detector) for detector in federated.values()}) == 1
+        pooled = centralised["left"].decision_function(tested)
+        if name == "t2":  # windows do not reach across nodes, and the pooled rows know no nodes; the model is that of the whole windows
+            assert np.corrcoef(federated["left"].decision_function(tested), pooled)[0, 1] > 0.99
+        else:
+            np.testing.assert_allclose(federated["left"].decision_function(tested), pooled, rtol=1e-6)
+            assert federated["left"].threshold_ == pytest.approx(centralised["left"].threshold_, rel=1e-6)
+
+
+def test_a_recipe_of_one_step_has_no_rounds() -> None:
+    chosen = {"detector": {"name": "pca"}, "strategy": {"name": "merge"}}
+    result = run(recipe(methods=["local", "centralised", "federated"], **chosen))
+    assert set(result.detectors) == {"local", "centralised", "federated"}
+    figures = {method: pooled(result, method)["auc_roc"] for method in result.detectors}
+    assert figures["federated"] == pytest.approx(figures["centralised"], abs=1e-9)
+    with pytest.raises(ValidationError, match="no 'untrained'"):
+        recipe(methods=["untrained"], **chosen)
+    with pytest.raises(ValidationError, match="must be 'merge'"):
+        recipe(detector={"name": "pca"})
+    with pytest.raises(ValidationError, match="trained in rounds"):
+        recipe(strategy={"name": "merge"})
+
+
 def test_fine_tuning_goes_on_from_the_federation() -> None:
     result = run(recipe(methods=["federated", "fine-tuned"], fine_tuning=3, detector={**SETTINGS, "residual": "squared"}))
     common = result.detectors["federated"]["left"]
@@ -621,7 +662,7 @@ def test_fine_tuning_goes_on_from_the_federation() -> None:
         ({"detector": {"share": 0.5}}, "unknown detector ''"),
         ({"detector": {"name": "pca", "shares": 0.5}}, "did you mean 'share'"),
         ({"detector": {"name": "mlp"}}, "learns from labels"),
-        ({"detector": {"name": "pca"}, "trained": "federated"}, "cannot be trained in rounds"),
+        ({"detector": {"name": "pca"}, "trained": "fine-tuned"}, "nothing to tune"),
     ],
 )
 def test_an_impossible_variant_is_said(variant: dict[str, Any], message: str) -> None:

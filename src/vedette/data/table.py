@@ -245,7 +245,7 @@ class Table:
 
     def normal(self) -> Table:
         """Return the rows not labelled as anomalies (all of them if there are no labels)."""
-        return self if self.label is None else self.take(np.flatnonzero(self.label == 0))
+        return self if self.label is None or not self.label.any() else self.take(np.flatnonzero(self.label == 0))
 
     def chunks(self, size: int = CHUNK) -> Iterator[Table]:
         """Yield the rows in order, `size` at a time."""

@@ -157,9 +157,9 @@ class Samples:
         scaled = self.scaler.transform(self.table.take(low + np.flatnonzero(needed)))
         return np.asarray(scaled[(np.cumsum(needed) - 1)[rows - low]].reshape(len(at), self.width))
 
-    def chunks(self, whole: bool = False) -> Iterator[Array]:
-        """Yield all samples in order, [n, width] float32 at a time; with `whole` only those of `whole`."""
-        size = max(256, min(16_384, CHUNK_VALUES // max(self.width, 1)))
+    def chunks(self, whole: bool = False, least: int = 256) -> Iterator[Array]:
+        """Yield all samples in order, [n, width] float32 at a time, n at least `least`; with `whole` only those of `whole`."""
+        size = max(least, min(16_384, CHUNK_VALUES // max(self.width, 1)))
         if self._starts is None:
             for chunk in self.table.chunks(size):
                 yield self.scaler.transform(chunk)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -24,6 +24,8 @@ from vedette.registry import Registry
 from vedette.settings import Settings, build, describe
 
 __all__ = ["DETECTORS", "Detector", "load_detector"]
+
+T = TypeVar("T")
 
 DETECTORS: Registry[type[Detector]] = Registry(
     "detector",
@@ -74,6 +76,7 @@ class Detector(Settings, ABC):
     _memory: Memory | None = PrivateAttr(default=None)
     _scaler: Scaler | None = PrivateAttr(default=None)
     _training_scores: Array | None = PrivateAttr(default=None)
+    _derived: dict[str, tuple[object, Any]] = PrivateAttr(default_factory=dict)
 
     @abstractmethod
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
@@ -105,8 +108,13 @@ class Detector(Settings, ABC):
             raise DataUnusable("a supervised detector needs labels: fit(x, y)")
         train = table.normal() if self.learning == "one-class" else table
         scaler = self.scaling.fitted(self.scaling.summary(train))
-        self.restore(self.learn(train, dict(scaler.memory()), seed)).calibrated(train)
-        self._training_scores = self.raw_scores(table)
+        self.restore(self.learn(train, dict(scaler.memory()), seed))
+        scores = self.raw_scores(table)
+        if train is table:
+            self._summarise(scores[self.samples(table, self.memory).whole()])
+        else:
+            self.calibrated(train)
+        self._training_scores = scores
         return self
 
     def calibrated(self, table: Table) -> Self:
@@ -117,7 +125,9 @@ class Detector(Settings, ABC):
         DetectorMisused
             Not fitted yet.
         """
-        normal = self._scored(self.samples(table.normal(), self.memory).chunks(whole=True))
+        return self._summarise(self._scored(self.samples(table.normal(), self.memory).chunks(whole=True)))
+
+    def _summarise(self, normal: Array) -> Self:
         scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
         return self.restore({**self.memory, **scores, **{f"own.{key}": table for key, table in scores.items()}})
 
@@ -128,6 +138,14 @@ class Detector(Settings, ABC):
     def samples(self, table: Table, memory: Memory) -> Samples:
         """Return raw rows as the model sees them, by the scaler in a memory."""
         return Samples(Scaler.from_memory(memory), self.window, table)
+
+    def derived(self, name: str, source: Any, make: Callable[[Any], T]) -> T:
+        """Return what is made of a part of a memory, made once for as long as that part is the same object."""
+        kept = self._derived.get(name)
+        if kept is None or kept[0] is not source:
+            kept = self._derived[name] = source, make(source)
+        made: T = kept[1]
+        return made
 
     def _scored(self, chunks: Iterable[Array]) -> Array:
         parts = [self.score_samples(chunk) for chunk in chunks]
@@ -200,6 +218,7 @@ class Detector(Settings, ABC):
         self._scaler = Scaler.from_memory(memory)
         self._memory = memory
         self._training_scores = None
+        self._derived = {}
         return self
 
     def restored(self, memory: Memory) -> Self:

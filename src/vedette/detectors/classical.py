@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from vedette.data.summaries import Moments
-from vedette.data.table import Table
-from vedette.detectors.base import Detector
-from vedette.errors import MissingExtra
+from vedette.data.summaries import Covariance, Moments
+from vedette.detectors.oneshot import OneShot
 from vedette.message import Array, Memory
 
 __all__ = ["Pca", "VarianceDistance"]
 
 
-class VarianceDistance(Detector):
+class VarianceDistance(OneShot):
     """Mean over the features of the squared distance to the training mean, each in units of its training variance plus `floor`.
 
     What an untrained network comes close to; training is worth what a detector gains over it.
@@ -27,46 +25,60 @@ class VarianceDistance(Detector):
         Added to each variance, in squared scaled units.
     """
 
-    learning: ClassVar[Literal["one-class"]] = "one-class"
+    summary: ClassVar[Literal["moments", "covariance"]] = "moments"
 
     floor: float = Field(default=1e-4, gt=0)
 
-    def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
-        moments = Moments.merged(Moments.of(chunk) for chunk in self.samples(table, memory).chunks(whole=True))
-        return {**memory, "mean": moments.mean, "variance": moments.variance}
-
-    def score_samples(self, samples: Array) -> Array:
-        distance = (samples - np.asarray(self.memory["mean"])) ** 2
-        return np.asarray(self.window.counted(distance / (np.asarray(self.memory["variance"]) + self.floor)).mean(axis=1))
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        moments = Moments.from_table(np.asarray(memory["summary.moments"]))
+        return np.asarray(self.window.counted((inputs - moments.mean) ** 2 / (moments.variance + self.floor)).mean(axis=1))
 
 
-class Pca(Detector):
-    """Mean squared distance to the principal subspace of the training rows (Q statistic, Jackson and Mudholkar 1979), by scikit-learn.
+class Subspace(NamedTuple):
+    """A principal subspace: mean [values], axes [kept, values], variances along them [kept], variance outside them."""
+
+    mean: Array
+    axes: Array
+    variances: Array
+    outside: float
+
+
+class Pca(OneShot):
+    """Distance to, or within, the principal subspace of the normal samples.
 
     Parameters
     ----------
     share
         Of the variance that the subspace keeps; at least one dimension stays outside.
+    statistic
+        ``"q"``: the mean squared distance to the subspace (Q, Jackson and Mudholkar 1979); ``"t2"``: Hotelling's T² within it, over
+        the number of dimensions; ``"combined"``: their sum, Q in units of its mean (Yue and Qin 2001). Of a window the last row
+        counts in Q unless `window` says otherwise; T² is the whole window's.
     """
 
-    learning: ClassVar[Literal["one-class"]] = "one-class"
+    summary: ClassVar[Literal["moments", "covariance"]] = "covariance"
 
     share: float = Field(default=0.95, gt=0, lt=1)
+    statistic: Literal["q", "t2", "combined"] = "q"
 
-    def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
-        try:
-            from sklearn.decomposition import PCA
-        except ImportError:
-            raise MissingExtra("pca needs scikit-learn: pip install 'vedette[train]'") from None
-        samples = self.samples(table, memory)
-        rows = samples.take(samples.whole()).astype(np.float64)
-        # By the covariance: six times faster where windows make the rows wide.
-        fitted: Any = PCA(n_components=self.share, svd_solver="covariance_eigh" if len(rows) > rows.shape[1] else "full").fit(rows)
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        mean, axes, variances, outside = self.derived("subspace", memory["summary.covariance"], self.subspace)
+        centred = inputs - mean
+        within = centred @ axes.T
+        if self.statistic == "t2":
+            return np.asarray((within**2 / variances).mean(axis=1))
+        q = (self.window.counted(centred - within @ axes) ** 2).mean(axis=1)
+        if self.statistic == "q":
+            return np.asarray(q)
+        return np.asarray(q * len(mean) / outside + (within**2 / variances).mean(axis=1))
+
+    def subspace(self, table: Array) -> Subspace:
+        """Return the subspace of a summary."""
+        covariance = Covariance.from_table(table)
+        variances, axes = np.linalg.eigh(covariance.matrix)
+        variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1].T
+        shares = np.cumsum(variances) / max(float(variances.sum()), np.finfo(float).tiny)
         # A subspace of all dimensions would leave no distance to it.
-        kept = min(len(fitted.components_), fitted.n_features_in_ - 1)
-        return {**memory, "mean": fitted.mean_, "components": fitted.components_[:kept]}
-
-    def score_samples(self, samples: Array) -> Array:
-        centred = samples - np.asarray(self.memory["mean"])
-        components = np.asarray(self.memory["components"])
-        return np.asarray((self.window.counted(centred - centred @ components.T @ components) ** 2).mean(axis=1))
+        kept = max(1, min(int(np.searchsorted(shares, self.share, side="right")) + 1, len(axes) - 1))
+        least = float(variances[0]) * 1e-12 + np.finfo(float).tiny
+        return Subspace(covariance.mean, axes[:kept], np.maximum(variances[:kept], least), max(float(variances[kept:].sum()), least))

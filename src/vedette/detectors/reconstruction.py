@@ -6,7 +6,7 @@ from abc import ABC
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from vedette.data.summaries import Covariance, Moments
 from vedette.detectors.network import NetworkDetector
@@ -37,8 +37,6 @@ class Reconstruction(NetworkDetector, ABC):
     residual: Literal["absolute", "squared", "variance", "mahalanobis"] = "squared"
     floor: float = Field(default=1e-3, gt=0)
 
-    _whitening: tuple[object, Array] | None = PrivateAttr(default=None)
-
     @property
     def residual_summary(self) -> Literal["none", "moments", "covariance"]:
         """What the score needs to know of the residuals of normal rows."""
@@ -66,9 +64,10 @@ class Reconstruction(NetworkDetector, ABC):
 
     def whitening(self, memory: Memory) -> Array:
         """Return [features, features] float64, which makes residuals of normal rows uncorrelated and of size 1."""
-        table = memory["residuals.covariance"]
-        if self._whitening is None or self._whitening[0] is not table:
-            covariance = Covariance.from_table(np.asarray(table))
+
+        def made(table: Array) -> Array:
+            covariance = Covariance.from_table(table)
             values, axes = np.linalg.eigh(covariance.matrix + np.outer(covariance.mean, covariance.mean))
-            self._whitening = table, axes / np.sqrt(np.maximum(values, 0) + self.floor)
-        return self._whitening[1]
+            return np.asarray(axes / np.sqrt(np.maximum(values, 0) + self.floor))
+
+        return self.derived("whitening", memory["residuals.covariance"], made)

@@ -17,7 +17,7 @@ from vedette.data.datasets import LOADERS
 from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
-from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
 from vedette.evaluation.protocol import Parts
@@ -185,7 +185,7 @@ class Experiment:
         self,
         setting: Setting,
         name: str,
-        detector: NetworkDetector,
+        detector: Federable,
         strategy: Strategy,
         train: Fleet,
         calibration: Fleet,

@@ -9,7 +9,7 @@ from pathlib import Path
 from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
-from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable
 from vedette.errors import RecipeError
 from vedette.evaluation.report import Curve, Trace, write_report
 from vedette.evaluation.scoring import kind_rows, metric_rows, score_fleet
@@ -104,7 +104,7 @@ class Federation:
 
 def federate(
     fleet: Fleet,
-    detector: NetworkDetector,
+    detector: Federable,
     strategy: Strategy,
     runtime: str = "local",
     seed: int = 0,
@@ -141,8 +141,8 @@ def federate(
     """
     if runtime not in RUNTIMES:
         raise RecipeError(f"unknown runtime '{runtime}'; known: {', '.join(RUNTIMES)}")
-    if not isinstance(detector, NetworkDetector):
-        raise RecipeError(f"{type(detector).__name__} is no network: it cannot be trained in rounds")
+    if not isinstance(detector, Federable):
+        raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
     outcome = place.run(plan_of(detector, strategy, seed), on_round)

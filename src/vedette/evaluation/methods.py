@@ -13,6 +13,7 @@ from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import UnknownName
 from vedette.evaluation.recipe import Recipe, Variant
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
@@ -22,6 +23,7 @@ from vedette.runtimes.base import Outcome
 from vedette.seeds import stream
 from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
+from vedette.strategies.merge import Merge
 
 __all__ = ["METHODS", "POOLED", "Made", "Method", "Setting", "method_named", "runs_of"]
 
@@ -78,7 +80,7 @@ class Made(NamedTuple):
 
 
 Start: TypeAlias = Mapping[str, Memory] | None
-Carry: TypeAlias = Callable[[str, NetworkDetector, Strategy, Fleet, Fleet, Start], Outcome]
+Carry: TypeAlias = Callable[[str, Federable, Strategy, Fleet, Fleet, Start], Outcome]
 """Carries a run out, under a name: detector, strategy, training rows, calibration rows, memories to go on from."""
 
 
@@ -98,9 +100,7 @@ class Bench:
         self._carry = carry
         self._outcomes: list[tuple[tuple[Any, ...], Outcome]] = []
 
-    def carried(
-        self, name: str, detector: NetworkDetector, strategy: Strategy, pooled: bool = False, after: Outcome | None = None
-    ) -> Outcome:
+    def carried(self, name: str, detector: Federable, strategy: Strategy, pooled: bool = False, after: Outcome | None = None) -> Outcome:
         """Run in rounds, on the fleet or on its pooled rows, from the start or after another run; the same run again gives the same."""
         run = (detector, strategy, pooled, None if after is None else id(after))
         found = next((outcome for known, outcome in self._outcomes if known == run), None)
@@ -241,8 +241,8 @@ def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
 
 
 def _federated(bench: Bench, name: str, detector: Detector) -> Made:
-    assert isinstance(detector, NetworkDetector)
-    outcome = bench.carried(name, detector, bench.strategy)
+    assert isinstance(detector, Federable)
+    outcome = bench.carried(name, detector, Merge() if isinstance(detector, OneShot) else bench.strategy)
     return bench.made(_restored(detector, outcome.memories), outcome)
 
 
@@ -271,7 +271,7 @@ def _fitted(bench: Bench, detector: Detector, train: Table, calibration: Table) 
     return fitted if calibration is train else fitted.calibrated(calibration)
 
 
-def _restored(detector: NetworkDetector, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:
+def _restored(detector: Federable, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:
     """Return a detector for each node; nodes that hold the same get the same object, which is then scored once."""
     found: dict[str, Detector] = {}
     restored = {}

@@ -16,11 +16,13 @@ from vedette.data.gaps import Gaps
 from vedette.data.partition import PARTITIONS, Natural, Partition
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import RecipeError, UnknownName
 from vedette.evaluation.protocol import Protocol
 from vedette.registry import suggestion
 from vedette.settings import Settings, assign, assignments, build, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.strategies.merge import Merge
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
 
@@ -30,10 +32,10 @@ ProtocolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
 METHODS = ("flag-all", "random", "untrained", "variance-distance", "pca", "local", "centralised", "federated")
 
 
-def _trainable(detector: Any) -> Any:
-    """Refuse a detector that learns in one step: rounds have nothing to do with it."""
-    if isinstance(detector, Detector) and not isinstance(detector, NetworkDetector):
-        raise ValueError("it learns in one step and cannot be trained in rounds; list it under 'methods' to have it in the table")
+def _federable(detector: Any) -> Any:
+    """Refuse a detector that nodes cannot learn together."""
+    if isinstance(detector, Detector) and not isinstance(detector, Federable):
+        raise ValueError("nodes cannot learn it together; list it under 'methods' to have it in the table")
     return detector
 
 
@@ -101,7 +103,7 @@ class Recipe(Settings):
     gaps: Gaps = Gaps()
     features: tuple[str, ...] = ()
     partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
-    detector: Annotated[NetworkDetector, BeforeValidator(_trainable), *named(DETECTORS)]
+    detector: Annotated[Federable, BeforeValidator(_federable), *named(DETECTORS)]
     strategy: Annotated[Strategy, *named(STRATEGIES)]
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName = "strict"
@@ -116,6 +118,13 @@ class Recipe(Settings):
     def _holds_together(self) -> Self:
         if self.protocol != "both" and self.protocol not in self.protocols:
             raise ValueError(f"protocol '{self.protocol}' is not among 'protocols'; {suggestion(self.protocol, self.protocols)}")
+        if isinstance(self.detector, OneShot) != isinstance(self.strategy, Merge):
+            if isinstance(self.detector, OneShot):
+                raise ValueError("the detector learns in one step: its strategy must be 'merge'")
+            raise ValueError("the detector is trained in rounds, and the strategy 'merge' has none")
+        rounds = [name for name in self.methods if name in ("untrained", "fine-tuned")] if isinstance(self.detector, OneShot) else []
+        if rounds:
+            raise ValueError(f"the detector learns in one step, so there is no '{rounds[0]}'; take it out of 'methods'")
         for name in self.variants:
             self.variant(name)
         return self
@@ -136,8 +145,12 @@ class Recipe(Settings):
         detector = build(DETECTORS, {**inherited, **chosen.detector}, f"variants.{name}.detector")
         if kind.learning == "supervised" != self.detector.learning:
             raise RecipeError(f"variant '{name}' learns from labels, but this recipe trains on normal rows only")
-        if not isinstance(detector, NetworkDetector) and chosen.trained in ("federated", "fine-tuned"):
-            raise RecipeError(f"variant '{name}' learns in one step and cannot be trained in rounds; it may be local or centralised")
+        if chosen.trained == "fine-tuned" and not isinstance(detector, NetworkDetector):
+            raise RecipeError(f"variant '{name}' learns in one step: there is nothing to tune; it may be local, centralised or federated")
+        if chosen.trained == "federated" and not isinstance(detector, Federable):
+            raise RecipeError(f"variant '{name}' cannot be learned together; it may be local or centralised")
+        if isinstance(detector, NetworkDetector) and chosen.trained != "centralised" and isinstance(self.strategy, Merge):
+            raise RecipeError(f"variant '{name}' is trained in rounds, and the strategy 'merge' has none")
         return detector
 
     def chosen_protocols(self, wanted: ProtocolName | None = None) -> list[ProtocolName]:

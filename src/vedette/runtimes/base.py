@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from vedette.detectors.base import DETECTORS
-from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import RecipeError
 from vedette.message import Memory
 from vedette.settings import build, describe
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
+from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 
 __all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "digest", "plan_of", "stages_of"]
@@ -101,7 +102,7 @@ class Runtime(Protocol):
         """
 
 
-def plan_of(detector: NetworkDetector, strategy: Strategy, seed: int) -> dict[str, Any]:
+def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any]:
     """Say a run as JSON.
 
     Parameters
@@ -110,7 +111,17 @@ def plan_of(detector: NetworkDetector, strategy: Strategy, seed: int) -> dict[st
         Registered ones.
     seed
         Root of the seed tree.
+
+    Raises
+    ------
+    RecipeError
+        A detector that learns in one step and a strategy of rounds, or the other way round.
     """
+    if isinstance(detector, OneShot) != isinstance(strategy, Merge):
+        name = describe(DETECTORS, detector)["name"]
+        if isinstance(detector, OneShot):
+            raise RecipeError(f"detector '{name}' learns in one step: take the strategy 'merge'")
+        raise RecipeError(f"the strategy 'merge' is for detectors that learn in one step, such as 'pca'; '{name}' is trained in rounds")
     prepare = Prepare(scaling=detector.scaling)
     calibrate = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
@@ -122,7 +133,7 @@ def plan_of(detector: NetworkDetector, strategy: Strategy, seed: int) -> dict[st
     }
 
 
-def stages_of(plan: Plan) -> tuple[NetworkDetector, list[Stage]]:
+def stages_of(plan: Plan) -> tuple[Federable, list[Stage]]:
     """Build the detector and the stages of a plan.
 
     Raises
@@ -131,8 +142,8 @@ def stages_of(plan: Plan) -> tuple[NetworkDetector, list[Stage]]:
         The plan names something that is not registered, or a detector that cannot be trained among nodes.
     """
     detector = build(DETECTORS, plan["detector"], "plan, detector")
-    if not isinstance(detector, NetworkDetector):
-        raise RecipeError(f"detector '{plan['detector']['name']}' is no network: it cannot be trained in rounds")
+    if not isinstance(detector, Federable):
+        raise RecipeError(f"detector '{plan['detector']['name']}' cannot be learned together: fit it at one place")
     return detector, [Stage(part["stage"], build(STRATEGIES, part["strategy"], f"plan, {part['stage']}")) for part in plan["stages"]]
 
 

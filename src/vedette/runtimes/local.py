@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vedette.data.fleet import Fleet
-from vedette.detectors.network import NetworkDetector
+from vedette.detectors.oneshot import Federable
 from vedette.errors import CheckpointError, DataUnusable, RecipeError
 from vedette.message import Memory, Message, bytes_of
 from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
@@ -81,7 +81,7 @@ class LocalRuntime:
             self._keep(state, mark)
         return Outcome(state.memories, state.history, state.exchanged)
 
-    def _can_calibrate(self, detector: NetworkDetector) -> None:
+    def _can_calibrate(self, detector: Federable) -> None:
         """Notice before all the training, not after it, that there will be nothing to set a threshold by."""
         if self.calibration is not self.fleet and detector.threshold.fit == "local":
             lacking = next((node for node in self.fleet if not len(self.calibration[node].normal())), None)
@@ -95,7 +95,7 @@ class LocalRuntime:
         if self.checkpoint is not None:
             save_state(self.checkpoint, state, mark)
 
-    def _round(self, detector: NetworkDetector, stage: Stage, state: State, seed: int) -> None:
+    def _round(self, detector: Federable, stage: Stage, state: State, seed: int) -> None:
         entry = Round(stage.name, state.round + 1, stage.strategy.rounds, None, 0, 0)
         for phase in stage.strategy.phases:
             loss, sent, received = self._phase(detector, stage, phase, state, seed)
@@ -104,7 +104,7 @@ class LocalRuntime:
         state.history.append(entry)
 
     def _phase(
-        self, detector: NetworkDetector, stage: Stage, phase: str, state: State, seed: int, closing: bool = False
+        self, detector: Federable, stage: Stage, phase: str, state: State, seed: int, closing: bool = False
     ) -> tuple[float | None, int, int]:
         """Let every node work and answer, then exchange; return mean loss and bytes from and to the nodes."""
         strategy = stage.strategy
@@ -134,7 +134,7 @@ class LocalRuntime:
         state.groups = state.groups if reply.groups is None else reply.groups
         return loss, sent, 0 if reply.messages is None else sum(bytes_of(_inbox(state, node)) for node in self.fleet)
 
-    def _jobs(self, detector: NetworkDetector, stage: Stage, turn: Turn, state: State, seed: int) -> Iterator[Job]:
+    def _jobs(self, detector: Federable, stage: Stage, turn: Turn, state: State, seed: int) -> Iterator[Job]:
         fleet = self.calibration if stage.name == "calibrate" else self.fleet
         for node in self.fleet:
             memory, rows = state.memories[node], fleet[node]

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from vedette.strategies.fedavg import FedAvg
     from vedette.strategies.fedprox import FedProx
     from vedette.strategies.local import Local
+    from vedette.strategies.merge import Merge
 
-__all__ = ["STRATEGIES", "FedAvg", "FedProx", "Local", "Reply", "Strategy", "Turn", "View"]
+__all__ = ["STRATEGIES", "FedAvg", "FedProx", "Local", "Merge", "Reply", "Strategy", "Turn", "View"]
 
 __getattr__ = lazily(
     __name__,
@@ -19,6 +20,7 @@ __getattr__ = lazily(
         "FedAvg": "vedette.strategies.fedavg",
         "FedProx": "vedette.strategies.fedprox",
         "Local": "vedette.strategies.local",
+        "Merge": "vedette.strategies.merge",
         "Reply": "vedette.strategies.base",
         "Strategy": "vedette.strategies.base",
         "Turn": "vedette.strategies.base",

@@ -22,6 +22,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "local": "vedette.strategies.local:Local",
         "fedavg": "vedette.strategies.fedavg:FedAvg",
         "fedprox": "vedette.strategies.fedprox:FedProx",
+        "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",
     },

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.errors import DataUnusable
-from vedette.message import Array, Memory, Message, Query
+from vedette.message import Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
+from vedette.strategies.view import merged_tables
 from vedette.training.task import Done, Work
 
 __all__ = ["Calibrate"]
-
-
-_SUMMARIES: dict[str, Any] = {"moments": Moments, "covariance": Covariance, "sketch": Sketch}
 
 
 class Calibrate(Strategy):
@@ -59,11 +56,7 @@ class Calibrate(Strategy):
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
         if self.fit == "local" or (turn.phase == "residuals" and self.residuals == "none"):
             return Reply()
-        merged: dict[str, Array] = {}
-        for name, summary in _SUMMARIES.items():
-            tables = view.tables(f"{turn.phase}.{name}")
-            if tables:
-                merged[f"{turn.phase}.{name}"] = summary.merged([summary.from_table(tables[node]) for node in sorted(tables)]).table()
+        merged = merged_tables(view, turn.phase)
         if not merged:
             raise DataUnusable("no node has a normal row to set a threshold by; check the labels and the split")
         return Reply({"*": Message(tables=merged)})

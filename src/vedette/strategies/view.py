@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.errors import DetectorMisused
 from vedette.message import Array, Channel, Message, Vector
 from vedette.strategies.base import View
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "merged_tables"]
+
+SUMMARIES: Mapping[str, Any] = {"moments": Moments, "covariance": Covariance, "sketch": Sketch}
+"""Statistics that merge, by the name of their tables."""
+
+
+def merged_tables(view: View, prefix: str) -> dict[str, Array]:
+    """Return, by name, the summaries that nodes sent as tables ``"prefix.moments"``, ``.covariance`` or ``.sketch``, merged."""
+    merged = {}
+    for kind, summary in SUMMARIES.items():
+        tables = view.tables(f"{prefix}.{kind}")
+        if tables:
+            merged[f"{prefix}.{kind}"] = summary.merged([summary.from_table(tables[node]) for node in sorted(tables)]).table()
+    return merged
 
 
 class Answers:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 from vedette.data.scaling import Scaling
 from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.data.table import Table
-from vedette.errors import TrainingDiverged
+from vedette.errors import DetectorMisused, TrainingDiverged
 from vedette.message import Array, Memory, Message
 from vedette.registry import Registry
 from vedette.training.task import Forward, Learnable
@@ -44,6 +44,18 @@ class Asked(NamedTuple):
             yield inputs, self.forward(inputs)
 
 
+@runtime_checkable
+class Summarised(Protocol):
+    """A detector that is made of a summary."""
+
+    @property
+    def summary(self) -> str:
+        """Of which kind."""
+
+    def summarised(self, table: Table, memory: Memory) -> Array:
+        """Summarise the normal samples of a table."""
+
+
 QueryFunction: TypeAlias = Callable[[Asked, Mapping[str, Any], np.random.Generator], Message]
 QUERIES: Registry[QueryFunction] = Registry("query")
 
@@ -61,6 +73,16 @@ def residuals(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generato
     summary: Any = {"moments": Moments, "covariance": Covariance}[kind]
     parts = [summary.of(asked.detector.residuals(inputs, outputs)) for inputs, outputs in asked.outputs()]
     return Message(tables={kind: summary.merged(parts).table()} if parts else {})
+
+
+@QUERIES.register("summary")
+def summary(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Summarise normal samples as a detector that learns in one step is made of: ``moments`` or ``covariance``."""
+    detector = asked.detector
+    if not isinstance(detector, Summarised):
+        raise DetectorMisused("only detectors that learn in one step are made of a summary; train networks in rounds")
+    normal = asked.rows.normal()
+    return Message(tables={detector.summary: detector.summarised(normal, asked.memory)} if len(normal) else {})
 
 
 @QUERIES.register("scores")

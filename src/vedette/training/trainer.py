@@ -94,9 +94,13 @@ class _Bench:
             self.networks[role] = network
         return self.networks[role]
 
+    def forward(self, rows: Array) -> Array:
+        """Run the network that scores; a detector without one looks at the rows themselves."""
+        return self.network("").forward(rows) if self.detector.role else rows
+
     def answer(self, name: str, query: Query) -> None:
         rng = stream(*self.path, "query", name)
-        asked = Asked(self.job.rows, self.memory, self.detector, lambda rows: self.network("").forward(rows))
+        asked = Asked(self.job.rows, self.memory, self.detector, self.forward)
         said = QUERIES[query.name](asked, query.settings, rng)
         self.tables |= {f"{name}.{key}" if key else name: table for key, table in said.tables.items()}
         self.facts |= {f"{name}.{key}": fact for key, fact in said.facts.items()}
