@@ -8,13 +8,13 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
-from vedette.errors import CheckpointError, MissingExtra, StorageError
+from vedette.errors import CheckpointError, StorageError
 from vedette.message import Array, Memory
 
 __all__ = ["read_memory", "write_atomic", "write_memory"]
@@ -77,11 +77,10 @@ def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = N
     StorageError
         See `write_atomic`.
     """
-    save = _safetensors("safetensors.numpy").save
     arrays = {key: np.asarray(value, order="C") for key, value in memory.items() if isinstance(value, np.ndarray)}
     plain = {key: value for key, value in memory.items() if not isinstance(value, np.ndarray)}
     header = json.dumps({"plain": plain, "about": dict(about or {}), "sha256": _checksum(arrays, plain, about or {})}, sort_keys=True)
-    write_atomic(path, save(arrays, metadata={_META: header}))
+    write_atomic(path, safetensors.numpy.save(arrays, metadata={_META: header}))
 
 
 def read_memory(path: Path) -> tuple[dict[str, Array | float | str], dict[str, Any]]:
@@ -92,7 +91,6 @@ def read_memory(path: Path) -> tuple[dict[str, Array | float | str], dict[str, A
     CheckpointError
         The file is absent, damaged or not ours.
     """
-    safetensors = _safetensors("safetensors")
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
             header = json.loads((file.metadata() or {})[_META])
@@ -115,10 +113,3 @@ def _checksum(arrays: Mapping[str, Any], plain: Mapping[str, Any], about: Mappin
         found.update(f"{name} {array.dtype} {array.shape}".encode())
         found.update(array.tobytes())
     return found.hexdigest()
-
-
-def _safetensors(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise MissingExtra("states are stored as safetensors: pip install 'vedette[train]'") from None

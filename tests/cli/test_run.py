@@ -61,13 +61,13 @@ def test_metrics_keep_the_contract(finished):
 
 
 def test_a_finished_folder_holds_report_and_detectors_but_no_checkpoints(finished):
-    from vedette.detectors import load_detector
+    from vedette.detectors import load_bundle
 
     HTMLParser().feed((finished / "report.html").read_text(encoding="utf-8"))
     assert not (finished / "checkpoints").exists()
     assert not (finished / "run.json").exists()
     assert {"federated", "local", "centralised"} <= {path.name for path in (finished / "detectors").iterdir()}
-    detector = load_detector(finished / "detectors" / "federated" / "fleet")
+    detector = load_bundle(finished / "detectors" / "federated" / "fleet")
     assert detector.threshold_ > 0
 
 

@@ -12,7 +12,8 @@ from conftest import correlated, with_category
 from vedette.data.scaling import Scaling
 from vedette.data.table import Table
 from vedette.data.windows import Window
-from vedette.detectors.base import DETECTORS, Detector, load_detector
+from vedette.detectors.base import DETECTORS, Detector
+from vedette.detectors.bundle import load_bundle, save_bundle
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import CheckpointError, DataUnusable, DetectorMisused
 from vedette.seeds import stream
@@ -100,27 +101,30 @@ class TestEveryDetector:
         assert again.threshold_ == fitted[name].threshold_
 
     def test_survives_the_disk(self, name, fitted, test, tmp_path):
-        fitted[name].save(tmp_path)
-        back = load_detector(tmp_path)
+        save_bundle(fitted[name], tmp_path, {"recipe": "mine"})
+        assert json.loads((tmp_path / "detector.json").read_text())["provenance"] == {"recipe": "mine"}
+        scores = fitted[name].decision_function(test)
+        exact, back = load_bundle(tmp_path, engine="torch"), load_bundle(tmp_path)
+        assert np.array_equal(exact.decision_function(test), scores)
+        np.testing.assert_allclose(back.decision_function(test), scores, rtol=1e-5, atol=1e-5)
         assert type(back) is type(fitted[name])
-        assert np.array_equal(back.decision_function(test), fitted[name].decision_function(test))
         assert back.threshold_ == fitted[name].threshold_
 
     def test_damage_is_noticed(self, name, fitted, tmp_path):
-        fitted[name].save(tmp_path)
+        save_bundle(fitted[name], tmp_path)
         weights = tmp_path / "weights.safetensors"
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
         with pytest.raises(CheckpointError, match="checksum"):
-            load_detector(tmp_path)
+            load_bundle(tmp_path)
         about = json.loads((tmp_path / "detector.json").read_text())
-        (tmp_path / "detector.json").write_text(json.dumps({**about, "schema": "vedette.detector/99"}))
+        (tmp_path / "detector.json").write_text(json.dumps({**about, "schema": "vedette.bundle/99"}))
         with pytest.raises(CheckpointError, match="format"):
-            load_detector(tmp_path)
+            load_bundle(tmp_path)
         (tmp_path / "detector.json").write_text("[]")
         with pytest.raises(CheckpointError):
-            load_detector(tmp_path)
+            load_bundle(tmp_path)
 
     def test_takes_arrays_and_categories(self, name, train, test):
         learner = made(name)

@@ -6,7 +6,8 @@ from vedette.lazy import lazily
 
 if TYPE_CHECKING:
     from vedette.detectors.autoencoder import Autoencoder
-    from vedette.detectors.base import DETECTORS, Detector, load_detector
+    from vedette.detectors.base import DETECTORS, Detector
+    from vedette.detectors.bundle import load_bundle, save_bundle
     from vedette.detectors.classical import Pca, VarianceDistance
     from vedette.detectors.lstm import LstmAutoencoder
     from vedette.detectors.mlp import Mlp
@@ -23,7 +24,8 @@ __all__ = [
     "Pca",
     "Quantile",
     "VarianceDistance",
-    "load_detector",
+    "load_bundle",
+    "save_bundle",
 ]
 
 __getattr__ = lazily(
@@ -39,6 +41,7 @@ __getattr__ = lazily(
         "Pca": "vedette.detectors.classical",
         "Quantile": "vedette.detectors.threshold",
         "VarianceDistance": "vedette.detectors.classical",
-        "load_detector": "vedette.detectors.base",
+        "load_bundle": "vedette.detectors.bundle",
+        "save_bundle": "vedette.detectors.bundle",
     },
 )

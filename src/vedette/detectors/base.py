@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -17,13 +14,12 @@ from vedette.data.summaries import Moments, Sketch
 from vedette.data.table import Table
 from vedette.data.windows import AnyWindow, Samples, Window
 from vedette.detectors.threshold import AnyThreshold, Quantile
-from vedette.errors import CheckpointError, DataUnusable, DetectorMisused
-from vedette.files import read_memory, write_atomic, write_memory
+from vedette.errors import DataUnusable, DetectorMisused
 from vedette.message import Array, Memory
 from vedette.registry import Registry
-from vedette.settings import Settings, build, describe
+from vedette.settings import Settings
 
-__all__ = ["DETECTORS", "Detector", "load_detector"]
+__all__ = ["DETECTORS", "Detector"]
 
 T = TypeVar("T")
 
@@ -224,46 +220,6 @@ class Detector(Settings, ABC):
     def restored(self, memory: Memory) -> Self:
         """Return a detector of the same settings with a state."""
         return self.model_copy().restore(memory)
-
-    def save(self, folder: Path) -> None:
-        """Write ``weights.safetensors`` and ``detector.json`` into a folder, each whole or not at all.
-
-        Raises
-        ------
-        StorageError
-            The folder cannot be written.
-        """
-        weights = folder / "weights.safetensors"
-        write_memory(weights, self.memory)
-        about = {
-            "schema": "vedette.detector/1",
-            "detector": describe(DETECTORS, self),
-            "threshold": self.threshold_,
-            "sha256": {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()},
-        }
-        write_atomic(folder / "detector.json", json.dumps(about, indent=1))
-
-
-def load_detector(folder: Path) -> Detector:
-    """Read a detector that `Detector.save` wrote.
-
-    Raises
-    ------
-    CheckpointError
-        A file is absent, damaged, of another version, or does not match its checksum.
-    """
-    try:
-        about = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
-        if about["schema"] != "vedette.detector/1":
-            raise CheckpointError(f"{folder}: written in the format '{about['schema']}', this version reads 'vedette.detector/1'")
-        settings, checksum = about["detector"], about["sha256"]["weights.safetensors"]
-        found = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"cannot read the detector in {folder}: {error}") from None
-    if found != checksum:
-        raise CheckpointError(f"{folder}: weights.safetensors does not match its checksum; copy the folder again")
-    memory, _ = read_memory(folder / "weights.safetensors")
-    return build(DETECTORS, settings, f"{folder / 'detector.json'}").restore(memory)
 
 
 def _table(x: Array | Table, y: Array | None) -> Table:

@@ -11,6 +11,7 @@ from pydantic import Field, PrivateAttr
 from vedette.data.rebalance import Keep, Rebalancer
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
+from vedette.detectors.graph import OnnxNetwork
 from vedette.message import Array, Memory, Query, Vector
 from vedette.training.networks import Network
 from vedette.training.task import Job, Layers, Optimiser, Task, Work
@@ -37,7 +38,7 @@ class NetworkDetector(Detector):
     epochs: float = Field(default=20, ge=0)
     optimiser: Optimiser = Optimiser()
 
-    _network: Network | None = PrivateAttr(default=None)
+    _network: Network | OnnxNetwork | None = PrivateAttr(default=None)
 
     @property
     def residual_summary(self) -> Literal["none", "moments", "covariance"]:
@@ -64,13 +65,27 @@ class NetworkDetector(Detector):
         network = self.network()
         return self.scores(samples, network.forward(samples), self.memory)
 
-    def network(self) -> Network:
+    @property
+    def layers(self) -> Layers:
+        """The network that scores, as data."""
+        return self.networks(self.window.size * self.scaler.width)[self.role]
+
+    @property
+    def weights_(self) -> Vector:
+        """What that network learned."""
+        return Vector(self.memory[f"network.{self.role}"], str(self.memory[f"layout.{self.role}"]))  # type: ignore[arg-type]
+
+    def network(self) -> Network | OnnxNetwork:
         """Return the network that scores, with its learned weights."""
         if self._network is None:
-            memory = self.memory
-            self._network = Network(self.networks(self.window.size * self.scaler.width)[self.role])
-            self._network.load(Vector(memory[f"network.{self.role}"], str(memory[f"layout.{self.role}"])))  # type: ignore[arg-type]
+            self._network = Network(self.layers)
+            self._network.load(self.weights_)
         return self._network
+
+    def run_by(self, network: Network | OnnxNetwork) -> Self:
+        """Score by this network from now on; it must be the one that was learned."""
+        self._network = network
+        return self
 
     @abstractmethod
     def residuals(self, inputs: Array, outputs: Array) -> Array:

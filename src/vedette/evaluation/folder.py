@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from vedette.detectors.bundle import save_bundle
 from vedette.errors import CheckpointError
 from vedette.evaluation.experiment import Experiment, Result
 from vedette.evaluation.recipe import ProtocolName, Recipe
@@ -74,7 +75,7 @@ class RunFolder:
             distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
             for node, detector in distinct.values():
                 name = "fleet" if len(distinct) == 1 else _quoted(node)
-                detector.save(self.path / "detectors" / method / name)
+                save_bundle(detector, self.path / "detectors" / method / name, _provenance(result.run, method, name))
         write_atomic(metrics, json.dumps(result.run, indent=1))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         self._mark.unlink(missing_ok=True)
@@ -98,3 +99,10 @@ def _quoted(node: str) -> str:
     """Return a node's id as the name of a folder, different for different ids and never a way out of the folder above."""
     name = quote(node, safe=" ")
     return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _provenance(run: Mapping[str, Any], method: str, node: str) -> dict[str, Any]:
+    """Say where a detector comes from."""
+    about = {key: run[key] for key in ("recipe", "version", "runtime")}
+    where = {"data": run["data"]["name"], "protocol": run["settings"]["protocol"], "seed": run["seeds"][0]}
+    return {**about, **where, "method": method, "node": node}

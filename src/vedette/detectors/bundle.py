@@ -1,0 +1,151 @@
+"""Bundles: a trained detector as a folder of plain files that the base install can score with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vedette.detectors.base import DETECTORS, Detector
+from vedette.detectors.graph import OnnxNetwork, onnx_of
+from vedette.detectors.network import NetworkDetector
+from vedette.errors import CheckpointError, MissingExtra, VedetteError
+from vedette.files import read_memory, write_atomic, write_memory
+from vedette.settings import build, describe
+from vedette.training.layout import layout_of
+from vedette.version import __version__
+
+__all__ = ["Engine", "load_bundle", "model_of", "save_bundle"]
+
+SCHEMA = "vedette.bundle/1"
+ABOUT, WEIGHTS, MODEL = "detector.json", "weights.safetensors", "model.onnx"
+LARGEST = 512 * 2**20
+"""Bytes of a file; what is larger is no bundle of ours."""
+
+Engine = Literal["onnx", "torch"]
+
+
+def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] | None = None, model: bytes | None = None) -> None:
+    """Write a detector as a bundle, each file whole or not at all, ``detector.json`` last.
+
+    Parameters
+    ----------
+    detector
+        A fitted one.
+    folder
+        Where to; made if it is not there.
+    provenance
+        Where it comes from, as JSON: recipe, data, protocol, seed.
+    model
+        Its network as ONNX, if not simply `model_of` it.
+
+    Raises
+    ------
+    DetectorMisused
+        Not fitted or not calibrated yet.
+    StorageError
+        The folder cannot be written.
+    MissingExtra
+        safetensors or onnx is not installed.
+    """
+    threshold, scaler = detector.threshold_, detector.scaler
+    # What training alone needs stays behind.
+    kept = {name: value for name, value in detector.memory.items() if not name.startswith("optimiser.")}
+    write_memory(folder / WEIGHTS, kept)
+    files = [WEIGHTS]
+    if isinstance(detector, NetworkDetector):
+        write_atomic(folder / MODEL, model_of(detector) if model is None else model)
+        files.append(MODEL)
+    about = {
+        "schema": SCHEMA,
+        "vedette": __version__,
+        "detector": describe(DETECTORS, detector),
+        "features": [{"name": each.name, "kind": each.kind, "unit": each.unit} for each in scaler.features],
+        "threshold": threshold,
+        "provenance": dict(provenance or {}),
+        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
+    }
+    write_atomic(folder / ABOUT, json.dumps(about, indent=1))
+
+
+def model_of(detector: NetworkDetector) -> bytes:
+    """Return the network of a fitted detector as ONNX: scaled samples in, the network's outputs out."""
+    return onnx_of(detector.layers, detector.weights_, detector.window.size * detector.scaler.width)
+
+
+def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
+    """Read a bundle; nothing in it is executed but the network, and nothing is believed that its files do not bear out.
+
+    Parameters
+    ----------
+    folder
+        With ``detector.json``, ``weights.safetensors`` and, for networks, ``model.onnx``.
+    engine
+        What runs a network: ONNX Runtime, which the base install has, or torch, by ``weights.safetensors``.
+
+    Raises
+    ------
+    CheckpointError
+        A file is absent, damaged, too large, of another version, does not match its checksum or the others.
+    MissingExtra
+        torch is asked for and not installed.
+    """
+    about = _about(folder)
+    for name, wanted in about["sha256"].items():
+        if hashlib.sha256(_read(folder / name)).hexdigest() != wanted:
+            raise CheckpointError(f"{folder}: {name} does not match its checksum; copy the bundle again")
+    memory, _ = read_memory(folder / WEIGHTS)
+    try:
+        detector = build(DETECTORS, about["detector"], f"{folder / ABOUT}, detector").restore(memory)
+        detector.threshold_  # noqa: B018 - says so if there is none
+        if detector.scaling != detector.scaler.scaling:
+            raise ValueError("it was scaled otherwise than its settings say")
+        if isinstance(detector, NetworkDetector):
+            layout_of(detector.layers).arrays(detector.weights_)
+            if engine == "onnx":
+                if MODEL not in about["sha256"]:
+                    raise CheckpointError(f"it has no {MODEL}, and only torch can do without")
+                width = detector.window.size * detector.scaler.width
+                detector.run_by(OnnxNetwork(_read(folder / MODEL), width, str(folder / MODEL)))
+        # What does not fit together shows when it scores.
+        scores = detector.score_samples(np.zeros((1, detector.window.size * detector.scaler.width), dtype=np.float32))
+        if scores.shape != (1,):
+            raise ValueError(f"one sample got scores of shape {scores.shape}")
+    except MissingExtra:
+        raise
+    except VedetteError as error:
+        raise CheckpointError(f"the bundle {folder} does not hold together: {error}") from None
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise CheckpointError(f"the bundle {folder} does not hold together: {said}") from None
+    return detector
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(_read(folder / ABOUT).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {folder / ABOUT}: it is no JSON ({error})") from None
+    if not isinstance(about, dict) or not isinstance(about.get("schema"), str):
+        raise CheckpointError(f"{folder / ABOUT} is no description of a bundle")
+    if about["schema"] != SCHEMA:
+        raise CheckpointError(f"{folder}: written in the format '{about['schema']:.60}', this version reads '{SCHEMA}'")
+    sums = about.get("sha256")
+    known = {WEIGHTS} | ({MODEL} if isinstance(sums, dict) and MODEL in sums else set())
+    if not isinstance(sums, dict) or set(sums) != known or not isinstance(about.get("detector"), dict):
+        raise CheckpointError(f"{folder / ABOUT} does not say which files belong to the bundle, or what it is")
+    return about
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise CheckpointError(f"{path}: {size:,} bytes are no bundle of ours")
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; a bundle is a folder with {ABOUT} in it") from None
