@@ -8,6 +8,7 @@ import json
 import re
 import resource
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,11 +27,14 @@ SENT = gzip.compress(TEXT, mtime=0)
 
 
 class Server(BaseHTTPRequestHandler):
-    """Sends what `files` holds; `breaks` says after how many bytes an answer ends, one after the other."""
+    """Sends what `files` holds; `breaks` says after how many bytes an answer ends, one after the other.
+
+    `ranges`: True as they should be, False not at all, "elsewhere" sends another place than was asked for, "never" knows no range at all.
+    """
 
     files: ClassVar[dict[str, bytes]] = {}
     breaks: ClassVar[list[int]] = []
-    ranges: ClassVar[bool] = True
+    ranges: ClassVar[bool | str] = True
     asked: ClassVar[list[tuple[str, str | None]]] = []
     protocol_version = "HTTP/1.1"
 
@@ -41,7 +45,10 @@ class Server(BaseHTTPRequestHandler):
             self.send_error(404, "Not Found")
             return
         content, first = self.files[self.path], 0
-        if wanted and self.ranges:
+        if self.ranges == "never":
+            self.send_error(416)
+            return
+        if wanted and self.ranges is True:
             first = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1])  # type: ignore[index]
             if first >= len(content):
                 self.send_response(416)
@@ -49,7 +56,10 @@ class Server(BaseHTTPRequestHandler):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-        self.send_response(206 if first else 200)
+        elsewhere = wanted and self.ranges == "elsewhere"
+        self.send_response(206 if first or elsewhere else 200)
+        if first or elsewhere:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - first))
         if self.path.endswith(".gz"):
             self.send_header("Content-Encoding", "x-gzip")  # as some servers say of files that are gzip'ed anyway
@@ -147,8 +157,8 @@ def test_what_came_is_kept_and_the_next_command_goes_on(tmp_path: Path, known: o
 
 
 @pytest.mark.parametrize("left", [SENT[:77], SENT, SENT + b"more"])
-@pytest.mark.parametrize("ranges", [True, False])
-def test_any_beginning_is_dealt_with(tmp_path: Path, known: object, left: bytes, ranges: bool) -> None:
+@pytest.mark.parametrize("ranges", [True, False, "elsewhere"])
+def test_any_beginning_is_dealt_with(tmp_path: Path, known: object, left: bytes, ranges: bool | str) -> None:
     Server.ranges = ranges
     lay(tmp_path, {"kdd99/kddcup.data_10_percent.gz.part": left})
     assert vedette("data", "fetch", "kdd99", "--data", tmp_path).returncode == 0
@@ -162,6 +172,9 @@ def test_another_file_under_its_name_is_not_kept(tmp_path: Path, known: object, 
     said = refused("data", "fetch", "kdd99", "--data", tmp_path)
     assert "not the file that was published" in said
     assert "[data-broken]" in said
+    if path == "/kdd/10.gz":
+        assert hashlib.sha256(other).hexdigest() in said
+        assert hashlib.sha256(SENT).hexdigest() in said
     assert set(fetched(tmp_path).values()) <= {SENT}
 
 
@@ -181,20 +194,53 @@ def test_a_mirror_holds_the_same_names_and_the_checksums_hold(tmp_path: Path, se
     assert vedette("data", "fetch", "kdd99", "--data", tmp_path / "a", "--from", f"{server}/m/").returncode == 0
     folder = lay(tmp_path / "mirror", {"kddcup.data_10_percent.gz": SENT, "corrected.gz": SENT})
     assert vedette("data", "fetch", "kdd99", "--data", tmp_path / "b", "--from", folder).returncode == 0
-    assert fetched(tmp_path / "a") == fetched(tmp_path / "b") == BOTH
+    assert vedette("data", "fetch", "kdd99", "--data", tmp_path / "e", "--from", folder.as_uri()).returncode == 0
+    assert fetched(tmp_path / "a") == fetched(tmp_path / "b") == fetched(tmp_path / "e") == BOTH
     lay(folder, {"corrected.gz": b"other"})
     assert "not the file" in refused("data", "fetch", "kdd99", "--data", tmp_path / "c", "--from", folder)
     assert "there is no file" in refused("data", "fetch", "kdd99", "--data", tmp_path / "d", "--from", tmp_path / "nowhere")
 
 
-def test_files_without_a_checksum_are_fetched_from_a_mirror_and_counted(
-    tmp_path: Path, known: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mirror = lay(tmp_path / "mirror", {f"{name}.csv": skab_lines().encode() for name in ("valve1/0", "other/1")})
-    monkeypatch.setattr("vedette.data.datasets.skab.Skab.official_files", ("valve1/0.csv", "other/1.csv"))
-    done = vedette("data", "fetch", "skab", "--data", tmp_path / "data", "--from", mirror)
-    assert done.returncode == 0, done.stderr
-    assert "2 of them have no published checksum" in done.stdout
+TWO = ("valve1/0.csv", "other/1.csv")
+ROWS = skab_lines().encode()
+
+
+@pytest.fixture
+def unpinned(server: str, known: object, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A server with two files of SKAB of which no checksum is known."""
+    monkeypatch.setattr("vedette.data.datasets.skab.Skab.official_files", TWO)
+    Server.files.update({f"/{name}": ROWS for name in TWO})
+    return server
+
+
+def test_a_file_without_a_published_checksum_is_noted_and_must_stay_the_same(tmp_path: Path, unpinned: str) -> None:
+    first = vedette("data", "fetch", "skab", "--data", tmp_path, "--from", unpinned)
+    assert first.returncode == 0, first.stderr
+    assert "2 of them have no published checksum" in first.stdout
+    digest, folder = hashlib.sha256(ROWS).hexdigest(), tmp_path / "skab"
+    assert f"{digest}  {folder / TWO[0]}\n" in first.stdout
+    assert (folder / "SHA256SUMS").read_text() == "".join(f"{digest}  {name}\n" for name in TWO)
+    again = json.loads(vedette("data", "fetch", "skab", "--data", tmp_path, "--from", unpinned, "--json").stdout)
+    assert [(file["new"], file["checked"], file["sha256"]) for file in again["files"]] == [(False, False, digest)] * 2
+
+    (folder / TWO[0]).unlink()
+    Server.files[f"/{TWO[0]}"] = b"other"
+    said = refused("data", "fetch", "skab", "--data", tmp_path, "--from", unpinned)
+    assert digest in said
+    assert "fetched first" in said
+    assert not (folder / TWO[0]).exists()
+    lay(folder, {TWO[0]: b"mine"})
+    assert "fetched first" in refused("data", "fetch", "skab", "--data", tmp_path, "--from", unpinned)
+    assert (folder / TWO[0]).read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("ranges", [True, "elsewhere"])
+def test_files_that_nothing_can_tell_apart_are_never_pieced_together(tmp_path: Path, unpinned: str, ranges: bool | str) -> None:
+    lay(tmp_path, {f"skab/{TWO[0]}.part": b"of another mirror"})
+    Server.ranges, Server.breaks[:] = ranges, [50]
+    assert vedette("data", "fetch", "skab", "--data", tmp_path, "--from", unpinned).returncode == 0
+    assert Server.asked[:2] == [(f"/{TWO[0]}", None), (f"/{TWO[0]}", "bytes=50-")]
+    assert (tmp_path / "skab" / TWO[0]).read_bytes() == ROWS
 
 
 def test_what_cannot_be_reached_is_said(tmp_path: Path, server: str, known: object) -> None:
@@ -206,8 +252,26 @@ def test_what_cannot_be_reached_is_said(tmp_path: Path, server: str, known: obje
         said = refused("data", "fetch", "kdd99", "--data", tmp_path, "--from", nobody)
     assert "no connection" in said
     assert "secret" not in said
-    assert "ftp" in refused("data", "fetch", "kdd99", "--data", tmp_path, "--from", "ftp://127.0.0.1/x")
+    Server.ranges = "never"
+    Server.files["/kdd/10.gz"] = SENT
+    assert "the server answers 416" in refused("data", "fetch", "kdd99", "--data", tmp_path)
     assert fetched(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["ftp://user:secret@127.0.0.1/x", "http://user:secret@/x", "http://user:secret@[x/", "http://secret:x@h:y/", "file://secret/x"],
+)
+def test_an_address_that_cannot_be_one_is_refused_and_not_repeated(tmp_path: Path, known: object, mirror: str) -> None:
+    said = refused("data", "fetch", "kdd99", "--data", tmp_path, "--from", mirror)
+    assert "--from" in said
+    assert "secret" not in said
+    assert fetched(tmp_path) == {}
+
+
+def test_without_pooch_the_extra_is_named(tmp_path: Path, known: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert "pip install 'vedette[train]'" in refused("data", "fetch", "kdd99", "--data", tmp_path)
 
 
 def test_no_room_left_is_said_and_what_came_is_kept(tmp_path: Path, known: object) -> None:

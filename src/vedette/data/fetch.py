@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
 
 from vedette.data.loading import FileLoader
 from vedette.data.published import Published, fault_of, published
 from vedette.errors import DataBroken, DataMissing, MissingExtra, StorageError
+from vedette.files import write_atomic
 
 __all__ = ["Fetched", "fetch"]
 
@@ -19,6 +23,8 @@ PATIENCE = (10, 60)
 """Seconds to wait for a connection, and for each next piece."""
 TRIES = 3
 """How often a broken connection is made anew before the command gives up."""
+SUMS = "SHA256SUMS"
+"""In a data set's folder: what was fetched without a published checksum, as sha256sum writes it; it must stay the same."""
 
 OnBytes = Callable[[str, int, int | None], None]
 
@@ -34,11 +40,14 @@ class Fetched(NamedTuple):
         Whether it was fetched now.
     checked
         Whether it was held against a published checksum.
+    sha256
+        What ``SHA256SUMS`` says of a file without a published checksum (hex): it was fetched so, and must stay so. None of others.
     """
 
     path: Path
     new: bool
     checked: bool
+    sha256: str | None = None
 
 
 def fetch(
@@ -53,7 +62,7 @@ def fetch(
     root
         The data root.
     mirror
-        Address (http, https) or folder that holds the same files under the same names; the published checksums hold all the same.
+        Address (http, https, file) or folder that holds the same files under the same names; the published checksums hold all the same.
     on_bytes
         Called with the file's name, bytes that are there, and how many there will be (None if the server does not say).
 
@@ -65,46 +74,100 @@ def fetch(
     Raises
     ------
     DataMissing
-        A file cannot be had: no connection, no such file. What came is kept in ``.part``, and the next call goes on with it.
+        A file cannot be had: no connection, no such file. What came is kept in ``.part``, and the next call goes on with it
+        if there is a checksum to tell a mixture by.
     DataBroken
-        A file is not what was published; it is not kept.
+        A file is not what was published, or not what was fetched first; it is not kept.
     StorageError
         The disk is full or not writable.
     MissingExtra
         pooch is not installed.
     """
     known = published(name) or {path: Published(path, None, None, None, None) for path in loader.official_files}
+    folder, mirror = root / loader.folder, None if mirror is None else _mirror(mirror)
     for path, file in known.items():
+        checked = file.sha256 is not None
+        noted = None if checked else _noted(folder).get(file.path)
         there = loader.place_of(root, path)
-        fault = None if there is None else fault_of(there, file)
-        if fault is not None:
-            raise DataBroken(f"{there} is not as it was published: {fault}; remove it, and the same command fetches it anew")
         if there is not None:
-            yield Fetched(there, False, file.sha256 is not None)
+            if (fault := fault_of(there, file)) is not None:
+                raise DataBroken(f"{there} is not as it was published: {fault}; remove it, and the same command fetches it anew")
+            if there != folder / file.path:
+                noted = None
+            elif noted is not None and _digest(there) != noted:
+                raise DataBroken(f"{there} is not as it was fetched first: remove it, or its line in {folder / SUMS}")
+            yield Fetched(there, False, checked, noted)
             continue
         source = file.url
         if mirror is not None:
-            source = f"{mirror.rstrip('/')}/{quote(file.path) if '://' in mirror else file.path}"
+            source = f"{mirror}/{quote(file.path) if '://' in mirror else file.path}"
         if source is None:
             raise DataMissing(f"'{name}' has no public address; name one with --from, or: {loader.how}")
-        yield Fetched(_fetched(file, source, root / loader.folder, on_bytes), True, file.sha256 is not None)
+        target = _fetched(file, noted, source, folder, on_bytes)
+        if not checked and noted is None:
+            noted = _digest(target)
+            sums = {**_noted(folder), file.path: noted}
+            write_atomic(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+        yield Fetched(target, True, checked, noted)
 
 
-def _fetched(file: Published, source: str, folder: Path, on_bytes: OnBytes) -> Path:
+def _mirror(mirror: str) -> str:
+    """Return a mirror's address or folder, without a final slash."""
+    if "://" not in mirror:
+        return mirror.rstrip("/")
+    # Nothing of it is repeated: it may hold a password.
+    try:
+        address = urlsplit(mirror)
+        scheme, host, _ = address.scheme, address.hostname, address.port
+    except ValueError:
+        raise DataMissing("--from holds an address that cannot be read") from None
+    if scheme == "file" and host in (None, "localhost"):
+        return url2pathname(address.path).rstrip("/")
+    if scheme not in ("http", "https") or host is None:
+        raise DataMissing(f"--from takes an http, https or file address of a folder, or its path; not this '{scheme}' address")
+    return mirror.rstrip("/")
+
+
+def _noted(folder: Path) -> dict[str, str]:
+    try:
+        text = (folder / SUMS).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"cannot read {folder / SUMS}: {error}") from None
+    return {name: digest for digest, name in re.findall(r"^([0-9a-f]{64}) [ *](.+)$", text, re.MULTILINE)}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetched(file: Published, noted: str | None, source: str, folder: Path, on_bytes: OnBytes) -> Path:
     pooch, requests = _needed()
     pooch.get_logger().setLevel("WARNING")
-    shown = urlsplit(source)._replace(netloc=urlsplit(source).netloc.rpartition("@")[2]).geturl()
-    shelf = pooch.create(folder, base_url="", registry={file.path: file.served}, urls={file.path: source})
-    part = folder / f"{file.path}.part"
+    address = urlsplit(source) if "://" in source else None
+    shown = source if address is None else address._replace(netloc=address.netloc.rpartition("@")[2], query="", fragment="").geturl()
+    served = file.served or noted
+    shelf = pooch.create(folder, base_url="", registry={file.path: served}, urls={file.path: source})
+    # Without a checksum nothing would tell the beginning of one file with the end of another.
+    part, goes_on = folder / f"{file.path}.part", file.sha256 is not None or noted is not None
     try:
+        if not goes_on:
+            part.unlink(missing_ok=True)
         target = Path(shelf.fetch(file.path, downloader=lambda url, output, _: _download(requests, url, part, Path(output), on_bytes)))
     except requests.exceptions.RequestException as error:
-        left = f"; {part.stat().st_size:,} bytes are kept and the same command goes on from there" if part.exists() else ""
+        left = f"; {part.stat().st_size:,} bytes are kept and the same command goes on from there" if goes_on and part.exists() else ""
         raise DataMissing(f"cannot fetch {shown}: {_reason(error)}{left}") from None
-    except ValueError:
-        raise DataBroken(f"{shown} is not the file that was published (its SHA-256 is another); nothing of it was kept") from None
+    except ValueError as error:
+        got = "".join(re.findall(r"[0-9a-f]{64}", str(error))[-1:]) or "another"
+        before = "published" if noted is None else f"fetched first ({folder / SUMS})"
+        raise DataBroken(
+            f"{shown} is not the file that was {before}: SHA-256 {got} where {served} was expected; nothing of it was kept"
+        ) from None
     except OSError as error:
-        raise StorageError(f"cannot write below {folder}: {error.strerror or error}; what came so far is kept in {part.name}") from None
+        left = f"; what came so far is kept in {part.name}" if goes_on and part.is_file() else ""
+        raise StorageError(f"cannot write below {folder}: {error.strerror or error}{left}") from None
     fault = fault_of(target, file)
     if fault is not None:
         target.unlink()
@@ -116,7 +179,7 @@ def _download(requests: Any, url: str, part: Path, output: Path, on_bytes: OnByt
     """Bring a file to `part`, going on where it ends, and move it to `output` when it is whole."""
     if "://" not in url:
         if not Path(url).is_file():
-            raise requests.exceptions.InvalidURL(f"there is no file {url}")
+            raise DataMissing(f"cannot fetch: there is no file {url}")
         shutil.copyfile(url, output)
     else:
         for again in range(TRIES):
@@ -135,10 +198,11 @@ def _stream(requests: Any, url: str, part: Path, on_bytes: OnBytes) -> None:
     # Compressed transport would make places in the stream mean something else.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with requests.get(url, headers=headers, stream=True, timeout=PATIENCE) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            whole = answer.headers.get("Content-Range", "").rpartition("/")[2]
-            if whole == str(done):
-                return
+        sent, place = answer.status_code, answer.headers.get("Content-Range", "")
+        if done and sent == requests.codes.requested_range_not_satisfiable and place.rpartition("/")[2] == str(done):
+            return
+        elsewhere = sent == requests.codes.partial_content and not place.startswith(f"bytes {done}-")
+        if done and (elsewhere or sent == requests.codes.requested_range_not_satisfiable):
             part.unlink()
             _stream(requests, url, part, on_bytes)
             return
@@ -173,8 +237,6 @@ def _reason(error: Exception) -> str:
         return f"the server answers {response.status_code} {response.reason}"
     if isinstance(error, _needed()[1].exceptions.Timeout):
         return "the server does not answer"
-    if type(error).__name__ in ("InvalidURL", "MissingSchema", "InvalidSchema"):
-        return str(error)
     return "no connection"
 
 

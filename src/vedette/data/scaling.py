@@ -211,7 +211,7 @@ class Scaler:
         DetectorMisused
             The table has other features.
         """
-        if table.features != self.features:
+        if table.features is not self.features and table.features != self.features:
             raise DetectorMisused(_difference(self.features, table.features))
         scaled = np.empty((len(table), self.width), dtype=np.float32)
         start = len(self._numbers)

@@ -133,7 +133,8 @@ class Detector(Settings, ABC):
 
     def samples(self, table: Table, memory: Memory) -> Samples:
         """Return raw rows as the model sees them, by the scaler in a memory."""
-        return Samples(Scaler.from_memory(memory), self.window, table)
+        scaler = self._scaler if self._scaler is not None and memory is self._memory else Scaler.from_memory(memory)
+        return Samples(scaler, self.window, table)
 
     def derived(self, name: str, source: Any, make: Callable[[Any], T]) -> T:
         """Return what is made of a part of a memory, made once for as long as that part is the same object."""

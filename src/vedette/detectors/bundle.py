@@ -6,23 +6,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.graph import OnnxNetwork, onnx_of
 from vedette.detectors.network import NetworkDetector
-from vedette.errors import CheckpointError, MissingExtra, VedetteError
+from vedette.errors import CheckpointError, DataUnusable, MissingExtra, VedetteError
 from vedette.files import read_memory, write_atomic, write_memory
 from vedette.settings import build, describe
 from vedette.training.layout import layout_of
 from vedette.version import __version__
 
-__all__ = ["Engine", "load_bundle", "model_of", "save_bundle"]
+__all__ = ["Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle"]
 
 SCHEMA = "vedette.bundle/1"
 ABOUT, WEIGHTS, MODEL = "detector.json", "weights.safetensors", "model.onnx"
+MADE_UP = 2048
 LARGEST = 512 * 2**20
 """Bytes of a file; what is larger is no bundle of ours."""
 
@@ -149,3 +151,43 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; a bundle is a folder with {ABOUT} in it") from None
+
+
+class Parity(NamedTuple):
+    """How far two detectors that should be the same are apart on some rows.
+
+    Attributes
+    ----------
+    rows
+        How many.
+    most
+        Largest difference of two scores, in units of the threshold.
+    changed
+        Share of rows on which they disagree.
+    """
+
+    rows: int
+    most: float
+    changed: float
+
+
+def parity(one: Detector, other: Detector, table: Table | None = None) -> Parity:
+    """Compare two detectors on rows; if there are none, on made-up samples, normally distributed once they are scaled.
+
+    Raises
+    ------
+    DetectorMisused
+        The rows have other features.
+    DataUnusable
+        The table is empty.
+    """
+    if table is None:
+        width = one.window.size * one.scaler.width
+        samples = np.random.default_rng(0).normal(size=(MADE_UP, width)).astype(np.float32)
+        scores, others = one.score_samples(samples), other.score_samples(samples)
+    elif not len(table):
+        raise DataUnusable("there are no rows to compare by")
+    else:
+        scores, others = one.decision_function(table), other.decision_function(table)
+    most = float(np.abs(scores - others).max() / one.threshold_)
+    return Parity(len(scores), most, float(((scores > one.threshold_) != (others > other.threshold_)).mean()))

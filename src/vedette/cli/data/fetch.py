@@ -56,7 +56,7 @@ def fetch_data(
     if not manual:
         with fetching(quiet or as_json) as on_bytes:
             for file in fetch(name, loader, root, mirror, on_bytes):
-                files.append({"path": str(file.path), "new": file.new, "checked": file.checked})
+                files.append({"path": str(file.path), "new": file.new, "checked": file.checked, "sha256": file.sha256})
     if as_json:
         typer.echo(json.dumps({"schema": "vedette.data-fetch/1", "name": name, "steps": [], "files": files}, indent=1))
         return
@@ -65,5 +65,8 @@ def fetch_data(
     typer.echo(f"{name}: {there}, in {root / loader.folder}")
     if unchecked:
         typer.echo(f"{len(unchecked)} of them have no published checksum; 'vedette data check {root}' counts their rows")
+    noted = [f"{file['sha256']}  {file['path']}" for file in files if file["new"] and file["sha256"]]
+    if noted:
+        typer.echo("\n".join(["their SHA-256, noted in SHA256SUMS; a file that differs later is refused:", *noted]))
     if loader.licence:
         typer.echo(f"licence: {loader.licence}")
