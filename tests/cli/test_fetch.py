@@ -302,3 +302,9 @@ def test_what_is_nothing_to_fetch_is_refused(tmp_path: Path, monkeypatch: pytest
     assert "generated" in refused("data", "fetch", "simulated", "--data", tmp_path)
     assert "did you mean 'kdd99'" in refused("data", "fetch", "kdd9", "--data", tmp_path)
     assert "VEDETTE_DATA" in refused("data", "fetch", "kdd99")
+
+
+def test_a_copy_that_was_packed_again_is_the_same_file(tmp_path: Path, known: object) -> None:
+    again = gzip.compress(TEXT, compresslevel=1, mtime=7)
+    folder = lay(tmp_path / "mirror", {"kddcup.data_10_percent.gz": again, "corrected.gz": again})
+    assert vedette("data", "fetch", "kdd99", "--data", tmp_path / "data", "--from", folder).returncode == 0

@@ -244,3 +244,10 @@ def test_every_command_has_help_with_an_example():
         assert "Example:" in text
     assert "vedette run demo" in vedette("--help").stdout
     assert vedette("--version").stdout.startswith("vedette ")
+
+
+def test_files_under_each_others_names_are_told_by_what_they_hold(data_root, tmp_path):
+    (tmp_path / "unsw-nb15").mkdir()
+    (tmp_path / "unsw-nb15" / "UNSW_NB15_training-set.csv.gz").symlink_to(data_root / "unsw-nb15" / "UNSW_NB15_testing-set.csv.gz")
+    (found,) = json.loads(vedette("data", "check", tmp_path, "--json").stdout)["data"]
+    assert (found["checksums"], found["faults"]) == (1, [])

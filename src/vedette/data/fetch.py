@@ -100,6 +100,8 @@ def fetch(
             continue
         source = file.url
         if mirror is not None:
+            # A copy that was gzip'ed again holds the same text, and that is checked.
+            file = file._replace(served=None if file.path.endswith(".gz") else file.served)
             source = f"{mirror}/{quote(file.path) if '://' in mirror else file.path}"
         if source is None:
             raise DataMissing(f"'{name}' has no public address; name one with --from, or: {loader.how}")

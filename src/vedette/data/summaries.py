@@ -282,10 +282,19 @@ class Sketch:
 
         So no more than 1 - `share` of the rows lie above it, ties or not.
         """
-        total = self.counts.sum()
-        if not total:
+        return self.at_rank(share * float(self.counts.sum()))
+
+    @property
+    def middles(self) -> Array:
+        """[used bins] float64, a value within `ACCURACY` of those of each bin."""
+        edges = np.where(self.bins == self.ZERO, 0.0, self._GROWTH ** np.where(self.bins == self.ZERO, 0, self.bins).astype(np.float64))
+        return edges * (2 / (1 + self._GROWTH))
+
+    def at_rank(self, rank: float) -> float:
+        """Return a value that at least `rank` rows do not exceed: the upper edge of the bin in which the smallest such lies."""
+        if not self.counts.sum():
             return math.nan
-        at = int(np.searchsorted(np.cumsum(self.counts), share * total, side="left"))
+        at = int(np.searchsorted(np.cumsum(self.counts), rank, side="left"))
         place = int(self.bins[min(at, len(self.bins) - 1)])
         return self.SMALLEST if place == self.ZERO else float(self._GROWTH**place)
 
