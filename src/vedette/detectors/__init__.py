@@ -11,17 +11,19 @@ if TYPE_CHECKING:
     from vedette.detectors.classical import Pca, VarianceDistance
     from vedette.detectors.lstm import LstmAutoencoder
     from vedette.detectors.mlp import Mlp
-    from vedette.detectors.threshold import Fixed, MeanStd, Quantile
+    from vedette.detectors.threshold import Conformal, Fixed, MeanStd, PeaksOverThreshold, Quantile
 
 __all__ = [
     "DETECTORS",
     "Autoencoder",
+    "Conformal",
     "Detector",
     "Fixed",
     "LstmAutoencoder",
     "MeanStd",
     "Mlp",
     "Pca",
+    "PeaksOverThreshold",
     "Quantile",
     "VarianceDistance",
     "load_bundle",
@@ -33,12 +35,14 @@ __getattr__ = lazily(
     {
         "DETECTORS": "vedette.detectors.base",
         "Autoencoder": "vedette.detectors.autoencoder",
+        "Conformal": "vedette.detectors.threshold",
         "Detector": "vedette.detectors.base",
         "Fixed": "vedette.detectors.threshold",
         "LstmAutoencoder": "vedette.detectors.lstm",
         "MeanStd": "vedette.detectors.threshold",
         "Mlp": "vedette.detectors.mlp",
         "Pca": "vedette.detectors.classical",
+        "PeaksOverThreshold": "vedette.detectors.threshold",
         "Quantile": "vedette.detectors.threshold",
         "VarianceDistance": "vedette.detectors.classical",
         "load_bundle": "vedette.detectors.bundle",

@@ -68,6 +68,7 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
         "detector": describe(DETECTORS, detector),
         "features": [{"name": each.name, "kind": each.kind, "unit": each.unit} for each in scaler.features],
         "threshold": threshold,
+        "promise": detector.threshold.says,
         "provenance": dict(provenance or {}),
         "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
     }

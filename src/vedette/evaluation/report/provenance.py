@@ -6,8 +6,11 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from vedette.detectors.threshold import THRESHOLDS
+from vedette.errors import VedetteError
 from vedette.evaluation.plots import ordered
 from vedette.evaluation.report.wording import percentage
+from vedette.settings import build
 
 __all__ = ["facts_of", "flat", "methods_of", "splits_of", "thresholds_of"]
 
@@ -143,11 +146,9 @@ def _threshold(settings: Mapping[str, Any], methods: Sequence[str]) -> str:
     name, share, own = rule.get("name"), settings["calibration"], rule.get("fit") == "local"
     if name == "fixed" and "score" in rule:
         return f"It is the fixed score {rule['score']:g}; nothing is fitted."
-    if name == "quantile" and "q" in rule:
-        words = f"the {rule['q']:g} quantile (so that {(1 - rule['q']) * 100:g} % of such rows raise a false alarm)"
-    elif name == "mean-std" and "k" in rule:
-        words = f"mean plus {rule['k']:g} × standard deviation (which promises no rate of false alarms)"
-    else:
+    try:
+        words = build(THRESHOLDS, rule, "threshold").says
+    except VedetteError:  # of another version
         words = f"by the rule ‘{', '.join(f'{key} {value}' for key, value in flat(rule))}’"
     rows = f"the {share * 100:g} % of the training part left out of training" if share else "those trained on, which tend to score lower"
     whose = "each node sets its own" if own else "one for all nodes, from the scores of all"
