@@ -24,6 +24,19 @@ from vedette.training.task import Optimiser
 QUICK = {"epochs": 12, "optimiser": Optimiser(rate=0.01, batch=32)}
 # So little to learn from that the defaults would be too much.
 SMALL = {"lstm-autoencoder": {"window": Window(size=2), "hidden": (24,)}}
+# Areas under the ROC curve to reach, on single rows and over windows of three; the others must reach 0.9. Those that look at each
+# feature by itself, or at distances, see little of broken relations: the marginals are the same.
+AREAS = {
+    "deep-svdd": (0.9, 0.75),
+    "ecod": (0.6, 0.55),
+    "gradient-boosting": (0.95, 0.8),
+    "isolation-forest": (0.7, 0.55),
+    "k-means": (0.7, 0.55),
+    "knn": (0.95, 0.7),
+    "ocsvm": (0.95, 0.7),
+    "vae": (0.85, 0.65),
+    "variance-distance": (0.4, 0.4),
+}
 KINDS = sorted(DETECTORS)
 NAMES = [*KINDS, *(f"{name} over windows" for name in KINDS)]
 
@@ -76,8 +89,7 @@ class TestEveryDetector:
 
     def test_finds_broken_relations(self, name, fitted, test):
         area = roc_auc_score(test.label, fitted[name].decision_function(test))
-        # Marginals are the same, so a distance to the mean sees little.
-        assert area > (0.4 if name.startswith("variance-distance") else 0.9)
+        assert area > AREAS.get(name.removesuffix(" over windows"), (0.9, 0.9))[name not in KINDS]
 
     def test_ignores_labels_when_scoring(self, name, fitted, test):
         poisoned = Table(test.features, test.numbers, label=1 - test.label)
@@ -101,6 +113,13 @@ class TestEveryDetector:
         assert again.threshold_ == fitted[name].threshold_
 
     def test_survives_the_disk(self, name, fitted, test, tmp_path):
+        if not fitted[name].bundled:
+            with pytest.raises(DetectorMisused, match="cannot be stored"):
+                save_bundle(fitted[name], tmp_path / "x")
+            assert not (tmp_path / "x").exists()
+            with pytest.raises(DetectorMisused, match="cannot be restored"):
+                made(name).restore(fitted[name].memory).decision_function(test)
+            return
         save_bundle(fitted[name], tmp_path, {"recipe": "mine"})
         assert json.loads((tmp_path / "detector.json").read_text())["provenance"] == {"recipe": "mine"}
         scores = fitted[name].decision_function(test)
@@ -111,6 +130,8 @@ class TestEveryDetector:
         assert back.threshold_ == fitted[name].threshold_
 
     def test_damage_is_noticed(self, name, fitted, tmp_path):
+        if not fitted[name].bundled:
+            return
         save_bundle(fitted[name], tmp_path)
         weights = tmp_path / "weights.safetensors"
         content = bytearray(weights.read_bytes())

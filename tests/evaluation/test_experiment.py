@@ -127,7 +127,8 @@ def poisoned(table: Table, rows: np.ndarray) -> Table:
 # Rule 4: nothing reads a test label before the report.
 
 
-EVERYTHING = sorted({*METHODS, *DETECTORS} - {"mlp"})  # it learns from labels, and these recipes train on normal rows
+SUPERVISED = {name for name in DETECTORS if DETECTORS[name].learning == "supervised"}
+EVERYTHING = sorted({*METHODS, *DETECTORS} - SUPERVISED)  # these recipes train on normal rows
 
 
 @pytest.mark.parametrize("test", ["own", "shared"])
@@ -135,14 +136,13 @@ def test_poisoned_labels_move_figures_and_nothing_else(test: str, monkeypatch: p
     train, tested = CLEAN.tables["train"], CLEAN.tables["test"]
     wrong = Dataset("made-up", {"train": poisoned(train, held_out(train, 0.2)), "test": poisoned(tested, np.ones(len(tested), dtype=bool))})
     monkeypatch.setitem(HELD, "poisoned", wrong)
-    listed = [name for name in EVERYTHING if name != "mlp"]  # a classifier has nothing to learn from normal rows
-    clean, bad = (run(recipe(test=test, methods=listed, data={"name": "made-up", "which": which})) for which in ("clean", "poisoned"))
+    clean, bad = (run(recipe(test=test, methods=EVERYTHING, data={"name": "made-up", "which": which})) for which in ("clean", "poisoned"))
     key = ("method", "split", "node")
     assert [[row[part] for part in (*key, "threshold", "rows")] for row in clean.run["rows"]] == [
         [row[part] for part in (*key, "threshold", "rows")] for row in bad.run["rows"]
     ]
     assert {row["split"] for row in clean.run["rows"]} == {"validation", "test"}
-    assert set(clean.detectors) == set(bad.detectors) == set(listed) - {"flag-all", "random"}
+    assert set(clean.detectors) == set(bad.detectors) == set(EVERYTHING) - {"flag-all", "random"}
     for method, detectors in clean.detectors.items():
         for node in NODES:
             scores = detectors[node].decision_function(tested)
@@ -189,7 +189,7 @@ def test_every_method_is_scored_on_the_same_rows(test: str, monkeypatch: pytest.
     monkeypatch.setattr(experiment, "metric_rows", watched)
     result = run(recipe(test=test, methods=EVERYTHING))
     assert list(labels) == EVERYTHING
-    assert set(METHODS) | set(DETECTORS) == {*EVERYTHING, "mlp"}, "a method is left out"
+    assert set(METHODS) | set(DETECTORS) == {*EVERYTHING, *SUPERVISED}, "a method is left out"
     assert tested.label is not None
     for method, parts in labels.items():
         if test == "own":

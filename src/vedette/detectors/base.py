@@ -28,8 +28,16 @@ DETECTORS: Registry[type[Detector]] = Registry(
     {
         "autoencoder": "vedette.detectors.autoencoder:Autoencoder",
         "lstm-autoencoder": "vedette.detectors.lstm:LstmAutoencoder",
+        "deep-svdd": "vedette.detectors.baselines:DeepSvdd",
+        "ecod": "vedette.detectors.baselines:Ecod",
+        "gradient-boosting": "vedette.detectors.baselines:GradientBoosting",
+        "isolation-forest": "vedette.detectors.baselines:IsolationForest",
+        "k-means": "vedette.detectors.baselines:KMeans",
+        "knn": "vedette.detectors.baselines:NearestNeighbours",
         "mlp": "vedette.detectors.mlp:Mlp",
+        "ocsvm": "vedette.detectors.baselines:OneClassSvm",
         "pca": "vedette.detectors.classical:Pca",
+        "vae": "vedette.detectors.baselines:Vae",
         "variance-distance": "vedette.detectors.classical:VarianceDistance",
     },
 )
@@ -55,6 +63,8 @@ class Detector(Settings, ABC):
         Whether it takes several features.
     causal_delay
         Rows it must wait for before it can score one.
+    bundled
+        Whether it can be stored and scored by the base install; models of other libraries cannot.
     threshold_
         After `fit`: rows that score above it are anomalies.
     decision_scores_, labels_
@@ -64,6 +74,7 @@ class Detector(Settings, ABC):
     learning: ClassVar[Literal["one-class", "supervised", "unsupervised"]]
     multivariate: ClassVar[bool] = True
     causal_delay: ClassVar[int] = 0
+    bundled: ClassVar[bool] = True
 
     scaling: Scaling = Scaling()
     window: AnyWindow = Window()

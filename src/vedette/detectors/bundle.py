@@ -14,7 +14,7 @@ from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.graph import OnnxNetwork, onnx_of
 from vedette.detectors.network import NetworkDetector
-from vedette.errors import CheckpointError, DataUnusable, MissingExtra, VedetteError
+from vedette.errors import CheckpointError, DataUnusable, DetectorMisused, MissingExtra, VedetteError
 from vedette.files import read_memory, write_atomic, write_memory
 from vedette.settings import build, describe
 from vedette.training.layout import layout_of
@@ -48,12 +48,14 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
     Raises
     ------
     DetectorMisused
-        Not fitted or not calibrated yet.
+        Not fitted or not calibrated yet, or of a kind that cannot be stored.
     StorageError
         The folder cannot be written.
     MissingExtra
         safetensors or onnx is not installed.
     """
+    if not detector.bundled:
+        raise DetectorMisused(f"a {type(detector).__name__} cannot be stored: its model is an object of another library, not arrays")
     threshold, scaler = detector.threshold_, detector.scaler
     # What training alone needs stays behind.
     kept = {name: value for name, value in detector.memory.items() if not name.startswith("optimiser.")}

@@ -74,6 +74,8 @@ class RunFolder:
         for method, detectors in result.detectors.items():
             distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
             for node, detector in distinct.values():
+                if not detector.bundled:
+                    continue
                 name = "fleet" if len(distinct) == 1 else _quoted(node)
                 save_bundle(detector, self.path / "detectors" / method / name, _provenance(result.run, method, name))
         write_atomic(metrics, json.dumps(result.run, indent=1))
