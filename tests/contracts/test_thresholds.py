@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, float]] = {
 }
 WRONG: dict[str, dict[str, object]] = {
     "mean-std": {"k": "many"},
-    "quantile": {"q": 1},
+    "quantile": {"q": 0},
     "conformal": {"rate": 0},
     "pot": {"start": 1},
     "fixed": {"score": -1},

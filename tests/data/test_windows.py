@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaler, Scaling
 from vedette.data.table import Coded, Feature, Table, concat
 from vedette.data.windows import Samples, Window, segment_starts
 from vedette.detectors.autoencoder import Autoencoder
+from vedette.detectors.classical import Pca
 from vedette.errors import RecipeError
+from vedette.evaluation.federation import federate
 from vedette.settings import validated
+from vedette.strategies.merge import Merge
 
 
 def recording(rows: int, groups: list[int] | None = None, time: list[float] | None = None) -> Table:
@@ -117,3 +121,36 @@ def test_a_number_stands_for_a_window():
         validated(Autoencoder, {"window": 0}, "detector")
     with pytest.raises(RecipeError):
         validated(Autoencoder, {"window": True}, "detector")
+
+
+@given(
+    groups=st.lists(st.integers(0, 2), min_size=1, max_size=40).map(sorted),
+    size=st.integers(1, 4),
+    average=st.integers(2, 6),
+    settled=st.booleans(),
+)
+def test_averaged_scores_are_those_of_a_plain_loop(groups, size, average, settled):
+    table = recording(len(groups), groups)
+    scores = np.random.default_rng(len(groups)).gamma(2, size=len(groups))
+    samples = Samples(unscaled(table), Window(size=size, average=average), table)
+    found = samples.scores(lambda chunk: scores[chunk[:, -2].astype(int)], settled)
+    wanted, whole = [], []
+    for at in range(len(groups)):
+        rows = [row for row in range(max(0, at - average + 1), at + 1) if groups[row] == groups[at]]
+        wanted.append(np.mean(scores[rows]))
+        whole.append(at - groups.index(groups[at]) >= size + average - 2)
+    kept = np.array(whole) if settled and any(whole) else np.ones(len(groups), dtype=bool)
+    np.testing.assert_allclose(found, np.array(wanted)[kept], rtol=1e-12)
+
+
+def test_an_average_is_the_same_in_fit_and_in_a_federation():
+    table = recording(400, [0] * 150 + [1] * 250)
+    numbers = np.random.default_rng(0).normal(size=(400, 2))
+    rows = Table(table.features, numbers, label=np.zeros(400, dtype=np.int8), group=table.group)
+    settings = {"scaling": Scaling(numbers="standard"), "window": Window(size=2, average=9)}
+    alone = Pca(**settings).fit(rows)
+    together = federate(Fleet.of({"one": rows}), Pca(**settings), Merge()).detectors["one"]
+    assert together.threshold_ == pytest.approx(alone.threshold_, rel=1e-9)
+    np.testing.assert_allclose(together.decision_function(rows), alone.decision_function(rows), rtol=1e-9)
+    steady, jumpy = alone.decision_function(rows), Pca(scaling=settings["scaling"], window=2).fit(rows).decision_function(rows)
+    assert steady.std() < 0.6 * jumpy.std()

@@ -219,3 +219,19 @@ def test_what_cannot_be_left_out_is_said() -> None:
         Protocol(leave_out="time", blocks=5).folds(whole(numbered(4)), 0)
     with pytest.raises(DataUnusable, match="too long an anomaly"):
         Protocol(leave_out="time", blocks=3).folds(whole(replace(numbered(30), label=np.ones(30, dtype=np.int8))), 0)
+
+
+def test_the_first_rows_of_each_group_are_trained_on_as_normal_ones() -> None:
+    codes = np.array([0] * 30 + [1] * 10 + [0] * 5 + [2] * 20, dtype=np.int32)
+    label = (np.arange(65) % 4 == 0).astype(np.int8)
+    table = Table((Feature("n"),), np.arange(65.0)[:, None], label=label, kind=Coded.of(["x"] * 65), group=Coded(codes, ("a", "b", "c")))
+    parts = Protocol(first=12, calibration=0.25, split="time").parts(Dataset("it", {"all": table}, ordered=True), seed=0)
+    numbers = {name: getattr(parts, name).numbers[:, 0].tolist() for name in ("train", "calibration", "test")}
+    assert numbers["train"] == [*range(9), *range(30, 38), *range(45, 54)]
+    assert numbers["calibration"] == [9, 10, 11, 38, 39, 54, 55, 56]
+    assert numbers["test"] == [*range(12, 30), *range(40, 45), *range(57, 65)]
+    assert parts.train.label is not None
+    assert not parts.train.label.any()
+    np.testing.assert_array_equal(parts.test.label, label[np.array(numbers["test"], dtype=int)])
+    with pytest.raises(DataUnusable, match="nothing to test on"):
+        Protocol(first=40).parts(Dataset("it", {"all": table}, ordered=True), seed=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ class Window(Settings):
         Every how many rows a window is trained on; every row is scored.
     scored
         Whose residuals count in a score: those of the ``"last"`` row, the newest, or of the ``"whole"`` window.
+    average
+        Rows whose scores are averaged to one: the row itself and those before it. Steadier, and so much later.
     pause
         Longest time between two rows of a window, in units of the usual (median) interval; where the clock runs backwards a new
         window begins too. Without times it does not matter.
@@ -44,6 +46,7 @@ class Window(Settings):
     size: int = Field(default=1, ge=1, le=100_000)
     stride: int = Field(default=1, ge=1)
     scored: Literal["last", "whole"] = "last"
+    average: int = Field(default=1, ge=1, le=10_000)
     pause: float = Field(default=5.0, ge=1)
 
     def counted(self, values: Array) -> Array:
@@ -109,7 +112,7 @@ class Samples:
     def __init__(self, scaler: Scaler, window: Window, table: Table) -> None:
         self.scaler, self.window, self.table = scaler, window, table
         self.width = window.size * scaler.width
-        self._starts = segment_starts(table, window.pause) if window.size > 1 else None
+        self._starts = segment_starts(table, window.pause) if window.size > 1 or window.average > 1 else None
         self._kept: Array | None = None
 
     def __len__(self) -> int:
@@ -145,7 +148,7 @@ class Samples:
         """
         if keep and self._kept is None and len(self.table) * self.scaler.width * 4 <= CACHE_BYTES:
             self._kept = self.scaler.transform(self.table)
-        if self._starts is None:
+        if self.window.size == 1:
             return self.scaler.transform(self.table.take(at)) if self._kept is None else np.asarray(self._kept[at])
         rows = self._rows(at)
         if self._kept is not None:
@@ -160,13 +163,45 @@ class Samples:
     def chunks(self, whole: bool = False, least: int = 256) -> Iterator[Array]:
         """Yield all samples in order, [n, width] float32 at a time, n at least `least`; with `whole` only those of `whole`."""
         size = max(least, min(16_384, CHUNK_VALUES // max(self.width, 1)))
-        if self._starts is None:
+        if self.window.size == 1:
             for chunk in self.table.chunks(size):
                 yield self.scaler.transform(chunk)
             return
         at = self.whole() if whole else np.arange(len(self.table))
         for first in range(0, len(at), size):
             yield self.take(at[first : first + size], keep=False)
+
+    def scores(self, score: Callable[[Array], Array], settled: bool = False) -> Array:
+        """Score all rows, in order.
+
+        Parameters
+        ----------
+        score
+            Of samples [n, width] float32 -> [n] float64.
+        settled
+            Leave out scores that stand on less than a whole window or a whole average, as long as there are others: for thresholds.
+
+        Returns
+        -------
+        Array
+            [rows] float64, averaged as the window says.
+        """
+        average = self.window.average
+        parts = [score(chunk) for chunk in self.chunks(whole=settled and average == 1)]
+        found = np.concatenate(parts) if parts else np.zeros(0)
+        if average == 1 or not len(found):
+            return found
+        assert self._starts is not None
+        before = np.arange(len(found)) - self._starts
+        total = found.copy()
+        for back in range(1, average):
+            reach = np.flatnonzero(before >= back)
+            if not reach.size:
+                break
+            total[reach] += found[reach - back]
+        averaged = np.asarray(total / np.minimum(before + 1, average))
+        whole = before >= self.window.size + average - 2
+        return averaged[whole] if settled and whole.any() else averaged
 
     def _rows(self, at: Array) -> Array:
         """Return [n, size] int, the rows of the windows that end at some rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
@@ -118,7 +118,8 @@ class Detector(Settings, ABC):
         self.restore(self.learn(train, dict(scaler.memory()), seed))
         scores = self.raw_scores(table)
         if train is table:
-            self._summarise(scores[self.samples(table, self.memory).whole()])
+            samples = self.samples(table, self.memory)
+            self._summarise(scores[samples.whole()] if self.window.average == 1 else samples.scores(self.score_samples, settled=True))
         else:
             self.calibrated(train)
         self._training_scores = scores
@@ -132,7 +133,7 @@ class Detector(Settings, ABC):
         DetectorMisused
             Not fitted yet.
         """
-        return self._summarise(self._scored(self.samples(table.normal(), self.memory).chunks(whole=True)))
+        return self._summarise(self.samples(table.normal(), self.memory).scores(self.score_samples, settled=True))
 
     def _summarise(self, normal: Array) -> Self:
         scores = {"scores.moments": Moments.of(normal[:, None]).table(), "scores.sketch": Sketch.of(normal).table()}
@@ -140,7 +141,7 @@ class Detector(Settings, ABC):
 
     def raw_scores(self, table: Table) -> Array:
         """Return the scores [rows] float64 of a table, scaled and scored chunk by chunk, each row by its window."""
-        return self._scored(self.samples(table, self.memory).chunks())
+        return self.samples(table, self.memory).scores(self.score_samples)
 
     def samples(self, table: Table, memory: Memory) -> Samples:
         """Return raw rows as the model sees them, by the scaler in a memory."""
@@ -154,10 +155,6 @@ class Detector(Settings, ABC):
             kept = self._derived[name] = source, make(source)
         made: T = kept[1]
         return made
-
-    def _scored(self, chunks: Iterable[Array]) -> Array:
-        parts = [self.score_samples(chunk) for chunk in chunks]
-        return np.concatenate(parts) if parts else np.zeros(0)
 
     def decision_function(self, x: Array | Table) -> Array:
         """Score rows: [rows, features] or a table -> [rows] float64, higher = more anomalous.

@@ -77,17 +77,22 @@ class Quantile(Threshold):
     Parameters
     ----------
     q
-        In (0, 1).
+        In (0, 1]; 1 is the largest score.
+    factor
+        Times; for scores of few rows that were trained on, which are smaller than those of new ones. Then nothing is promised.
     """
 
-    q: float = Field(default=0.99, gt=0, lt=1)
+    q: float = Field(default=0.99, gt=0, le=1)
+    factor: float = Field(default=1.0, gt=0)
 
     @property
     def says(self) -> str:
+        if self.factor != 1:
+            return f"{self.factor:g} × the {self.q:g} quantile (which promises no rate of false alarms)"
         return f"the {self.q:g} quantile (so that {(1 - self.q) * 100:g} % of such rows raise a false alarm)"
 
     def value(self, moments: Moments, sketch: Sketch) -> float:
-        return sketch.quantile(self.q)
+        return self.factor * sketch.quantile(self.q)
 
 
 class Conformal(Threshold):

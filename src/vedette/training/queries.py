@@ -88,10 +88,11 @@ def summary(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator)
 @QUERIES.register("scores")
 def scores(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
     """Return ``moments`` [3, 1] and ``sketch`` [2, bins] of the scores of normal rows."""
-    found = [asked.detector.scores(inputs, outputs, asked.memory) for inputs, outputs in asked.outputs()]
-    if not found:
+    detector, memory = asked.detector, asked.memory
+    samples = detector.samples(asked.rows.normal(), memory)
+    values = samples.scores(lambda inputs: detector.scores(inputs, asked.forward(inputs), memory), settled=True)
+    if not len(values):
         return Message()
-    values = np.concatenate(found)
     if not np.isfinite(values).all():
         raise TrainingDiverged(
             f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite after training; lower the learning rate"
