@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from commands import refused, spawned, vedette
 
+from vedette.evaluation.recordings import EVENT_FIGURES
+
 SMALL = [
     "--set",
     "data.train_hours=6",
@@ -48,6 +50,8 @@ def test_metrics_keep_the_contract(finished):
     for row in run["rows"]:
         assert METRICS | {"method", "protocol", "split", "node", "seed"} <= row.keys()
         assert all(row[key] is None or -1 <= row[key] <= 1 for key in METRICS)
+        assert {"events", *EVENT_FIGURES} <= row.keys()
+        assert all(row[key] is None or 0 <= row[key] <= 1 for key in EVENT_FIGURES if key not in ("delay", "alarms_per_day"))
     sizes = {(row["split"], row["node"]): set() for row in run["rows"]}
     for row in run["rows"]:
         sizes[row["split"], row["node"]].add((row["rows"], row["anomalies"]))
@@ -63,7 +67,9 @@ def test_metrics_keep_the_contract(finished):
 def test_a_finished_folder_holds_report_and_detectors_but_no_checkpoints(finished):
     from vedette.detectors import load_bundle
 
-    HTMLParser().feed((finished / "report.html").read_text(encoding="utf-8"))
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    HTMLParser().feed(page)
+    assert "As events" in page  # the simulated rows follow each other
     assert not (finished / "checkpoints").exists()
     assert not (finished / "run.json").exists()
     assert {"federated", "local", "centralised"} <= {path.name for path in (finished / "detectors").iterdir()}

@@ -350,7 +350,7 @@ def test_features_that_are_not_chosen_are_not_looked_at(test: str, monkeypatch: 
         numbers = table.numbers.copy()
         numbers[:, [1, 3]] = np.random.default_rng(0).normal(size=(len(table), 2))
         wild[part] = replace(table, numbers=numbers)
-    monkeypatch.setitem(HELD, "wild", Dataset("made-up", wild))
+    monkeypatch.setitem(HELD, "wild", Dataset("made-up", wild, ordered=True))
     methods = ["pca", "local", "federated"]
     chosen = [
         run(recipe(features=["s2", "s0"], methods=methods, test=test, data={"name": "made-up", "which": which}))
@@ -425,6 +425,12 @@ def fleet_of(table: Table) -> Fleet:
 
 class Stopped(Exception):
     """What a test raises to break a run off."""
+
+
+def test_rows_out_of_order_are_no_events() -> None:
+    assert all("vus_pr" in row for row in run(recipe(methods=["pca"])).run["rows"])
+    at_random = run(recipe(methods=["pca"], partition={"name": "iid", "nodes": 2}))
+    assert all("vus_pr" not in row for row in at_random.run["rows"])
 
 
 def test_a_federation_from_python(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from vedette.data.dataset import Dataset
 from vedette.data.datasets import LOADERS
 from vedette.data.fleet import Fleet
+from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
@@ -132,7 +133,7 @@ class Experiment:
                 for fold, parts_of in folds.items():
                     with self._timed("data"):
                         parts = parts_of()
-                        setting = _shared_out(recipe, protocol, seed, fold, parts)
+                        setting = _shared_out(recipe, protocol, seed, fold, parts, recipe.protocols[protocol].in_order(dataset))
                     first = protocol == self.protocols[0] and seed == seeds[0] and not tables
                     if first:
                         result.holdings = _holdings(recipe, seed, parts)
@@ -220,7 +221,7 @@ class Experiment:
         self._timing[what] = self._timing.get(what, 0.0) + time.perf_counter() - begin
 
 
-def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts) -> Setting:
+def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts, ordered: bool) -> Setting:
     """Share the parts of a data set out among the nodes."""
     one_class = recipe.detector.learning == "one-class"
     if not one_class and (parts.train.label is None or not parts.train.label.any()):
@@ -240,7 +241,9 @@ def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Part
             tests[part] = fleet(part, table)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
-    return Setting(recipe, protocol, seed, train, calibration, tests, fold)
+    # Only a device's own rows, or all that there are, follow each other.
+    whole = recipe.test == "shared" or isinstance(recipe.partition, Natural)
+    return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered and whole)
 
 
 def _about(recipe: Recipe, setting: Setting, parts: Parts, before: dict[str, Any] | None) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Setting(NamedTuple):
         With the keys that the protocol sets.
     protocol, seed, fold
         Where it belongs; the fold is "" where there is but one split.
+    ordered
+        Whether test rows of each group stand in the order of time, none left out.
     train, calibration
         By node; one-class detectors get normal rows only.
     tests
@@ -54,6 +56,7 @@ class Setting(NamedTuple):
     calibration: Fleet
     tests: Mapping[str, Fleet | Table]
     fold: str = ""
+    ordered: bool = False
 
     @property
     def label(self) -> str:
@@ -126,7 +129,7 @@ class Bench:
 
     def made(self, detectors: Mapping[str, Detector], outcome: Outcome | None = None) -> Made:
         """Return detectors as a method."""
-        return Made(lambda tests: score_fleet(detectors, tests), detectors, _losses(outcome))
+        return Made(lambda tests: score_fleet(detectors, tests, self.setting.ordered), detectors, _losses(outcome))
 
     def everywhere(self, detector: Detector, outcome: Outcome | None = None) -> Made:
         """Return one detector, used by all nodes, as a method."""
@@ -140,7 +143,7 @@ METHODS: Registry[Method] = Registry("method")
 @METHODS.register("flag-all")
 def flag_all(bench: Bench) -> Made:
     """Call every row an anomaly."""
-    return Made(lambda tests: score_trivial(tests, lambda _, rows: np.ones(rows), 0.5))
+    return Made(lambda tests: score_trivial(tests, lambda _, rows: np.ones(rows), 0.5, bench.setting.ordered))
 
 
 @METHODS.register("random")
@@ -150,7 +153,7 @@ def random(bench: Bench) -> Made:
     def scores_of(node: str, rows: int) -> Array:
         return stream(bench.setting.seed, "random method", node, rows).random(rows)
 
-    return Made(lambda tests: score_trivial(tests, scores_of, 0.5))
+    return Made(lambda tests: score_trivial(tests, scores_of, 0.5, bench.setting.ordered))
 
 
 @METHODS.register("untrained")

@@ -80,6 +80,10 @@ class Protocol(Settings):
 
         return {name: partial(parts, place) for place, name in enumerate(names)}
 
+    def in_order(self, dataset: Dataset) -> bool:
+        """Tell whether test rows follow each other in time, none left out between them."""
+        return dataset.ordered and ("test" in dataset.tables or bool(self.first) or bool(self.leave_out) or self.split == "time")
+
     def parts(self, dataset: Dataset, seed: int) -> Parts:
         """Split a data set.
 

@@ -11,6 +11,7 @@ import numpy as np
 from vedette.data.fleet import Fleet
 from vedette.data.table import Coded, Table
 from vedette.detectors.base import Detector
+from vedette.evaluation.recordings import Recordings, Told, event_figures
 from vedette.message import Array
 from vedette.metrics.pointwise import Confusion, rates
 from vedette.metrics.ranking import ranking
@@ -35,6 +36,8 @@ class Scored(NamedTuple):
         [rows], 1 = anomaly.
     kind
         The kind of each anomaly, if known.
+    recordings
+        How rows follow each other, if they do.
     """
 
     node: str
@@ -42,6 +45,7 @@ class Scored(NamedTuple):
     threshold: float
     label: Array
     kind: Coded | None = None
+    recordings: Recordings | None = None
 
 
 class Figures(NamedTuple):
@@ -51,7 +55,7 @@ class Figures(NamedTuple):
     kinds: list[dict[str, Any]]
 
 
-def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list[Scored]:
+def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table, ordered: bool = False) -> list[Scored]:
     """Score test rows with each node's detector.
 
     Parameters
@@ -60,36 +64,43 @@ def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table) -> list
         By node; one object may stand for many nodes.
     tests
         Each node's own test rows, or one table that all nodes share.
+    ordered
+        Whether the rows of each group stand in the order of time, none left out.
     """
     if isinstance(tests, Table):
-        label = _labels(tests)
+        label, recordings = _labels(tests), _recordings(tests, ordered)
         # A detector that several nodes have scores the rows once, but counts for each of them.
         distinct = {id(detector): detector for detector in detectors.values()}
         said = {key: (detector.decision_function(tests), detector.threshold_) for key, detector in distinct.items()}
         nodes = {"*": next(iter(distinct))} if len(distinct) == 1 else {node: id(detectors[node]) for node in sorted(detectors)}
-        return [Scored(node, *said[key], label, tests.kind) for node, key in nodes.items()]
+        return [Scored(node, *said[key], label, tests.kind, recordings) for node, key in nodes.items()]
     scored = []
     for node in tests:
         table = tests[node]
         if len(table):
-            scored.append(Scored(node, detectors[node].decision_function(table), detectors[node].threshold_, _labels(table), table.kind))
+            said_of = detectors[node].decision_function(table), detectors[node].threshold_
+            scored.append(Scored(node, *said_of, _labels(table), table.kind, _recordings(table, ordered)))
     return scored
 
 
-def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], threshold: float) -> list[Scored]:
+def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], threshold: float, ordered: bool = False) -> list[Scored]:
     """Score test rows by node and number alone: what flagging all, or at random, is worth."""
     shared = isinstance(tests, Table)
     tables = {"*": tests} if isinstance(tests, Table) else {node: tests[node] for node in tests}
     order = sorted(tables) if not shared else ["*"]
     found = [(node, tables[node]) for node in order if len(tables[node])]
-    return [Scored(node, scores_of(node, len(table)), threshold, _labels(table), table.kind) for node, table in found]
+    return [
+        Scored(node, scores_of(node, len(table)), threshold, _labels(table), table.kind, _recordings(table, ordered))
+        for node, table in found
+    ]
 
 
 def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row of metrics a node, and one ("*") for all together.
 
     The pooled row adds up the counts of all nodes. Its ranking metrics rank all rows together, in units of each node's threshold,
-    where nodes have their own rows; where every node scores the same rows they are the mean over the nodes.
+    where nodes have their own rows; where every node scores the same rows they are the mean over the nodes. Where rows follow each other
+    in time there are `EVENT_FIGURES` too.
 
     Parameters
     ----------
@@ -98,8 +109,13 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
     about
         ``method``, ``protocol``, ``split``, ``seed``; goes into each row.
     """
+    told = [Told.of(part.recordings, part.label, part.score, part.threshold) for part in scored if part.recordings is not None]
+    events = [event_figures([each]) for each in told] if len(told) == len(scored) else [{} for _ in scored]
     nodes = [(part, Confusion.of(part.label, part.score > part.threshold), ranking(part.label, part.score)) for part in scored]
-    rows = [_row(part.node, counts, ranks, part.threshold, about) for part, counts, ranks in nodes]
+    rows = [
+        _row(part.node, counts, {**ranks, **figures}, part.threshold, about)
+        for (part, counts, ranks), figures in zip(nodes, events, strict=True)
+    ]
     if len(scored) == 1 and scored[0].node == "*":
         return rows
     total = Confusion()
@@ -110,6 +126,8 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
         together = {key: _mean([ranks[key] for _, _, ranks in nodes]) for key in ("auc_roc", "auc_pr")}
     else:
         together = ranking(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
+    if told and len(told) == len(scored):
+        together |= event_figures(told)
     thresholds = {part.threshold for part in scored}
     return [_row("*", total, together, thresholds.pop() if len(thresholds) == 1 else None, about), *rows]
 
@@ -155,7 +173,7 @@ def folded(folds: Mapping[str, Figures]) -> Figures:
         whole: dict[str, Any] = {key: found[0][key] for key in ABOUT} | {"node": "*"}
         for key in found[0]:
             values = [row[key] for row in found]
-            if key in ("rows", "anomalies"):
+            if key in ("rows", "anomalies", "events"):
                 whole[key] = sum(values)
             elif key not in whole:
                 whole[key] = None if key == "threshold" else _mean(values)
@@ -181,6 +199,10 @@ def _relative(part: Scored) -> Array:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
+
+
+def _recordings(table: Table, ordered: bool) -> Recordings | None:
+    return Recordings.of(table) if ordered else None
 
 
 def _labels(table: Table) -> Array:

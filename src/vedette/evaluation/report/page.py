@@ -12,7 +12,7 @@ from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
 from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
-from vedette.evaluation.report.results import MEASURES, lines_of, result_table
+from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
 from vedette.evaluation.report.scores import kinds_of, scores_of
 from vedette.evaluation.report.summary import summary_of, warnings_of
 from vedette.files import write_atomic
@@ -65,16 +65,19 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
     looks, lines = styles(used), lines_of(run["rows"])
     protocols = sorted({protocol for protocol, _, _ in lines})
     tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
+    as_events = {protocol: result_table(lines, "test", protocol, looks, EVENT_MEASURES) for protocol in protocols}
+    as_events = {protocol: table for protocol, table in as_events.items() if table["known"]}
     return {
         "title": run.get("title") or run.get("recipe") or "Vedette run",
         "description": run.get("description"),
         "notes": run.get("notes"),
-        "measures": MEASURES,
+        "measures": (*MEASURES, *(EVENT_MEASURES if as_events else ())),
         "looks": looks,
         "summary": summary_of(run, lines),
         "warnings": warnings_of(run, lines, protocols),
         "facts": facts_of(run, protocols),
         "tables": [table for table in tables if table["lines"]],
+        "as_events": as_events,
         "repeated": any(mean and mean.spread is not None for line in lines.values() for mean in line.values()),
         "curves": ordered(curve.method for curve in curves),
         "loss": loss_figure(curves, looks) if curves else None,

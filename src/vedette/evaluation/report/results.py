@@ -10,7 +10,20 @@ from typing import Any, NamedTuple
 from vedette.evaluation.plots import Look, ordered
 from vedette.evaluation.report.wording import figure
 
-__all__ = ["MEASURES", "REFERENCES", "Line", "Lines", "Mean", "Row", "focus_of", "lines_of", "mean_of", "result_table", "value_of"]
+__all__ = [
+    "EVENT_MEASURES",
+    "MEASURES",
+    "REFERENCES",
+    "Line",
+    "Lines",
+    "Mean",
+    "Row",
+    "focus_of",
+    "lines_of",
+    "mean_of",
+    "result_table",
+    "value_of",
+]
 
 REFERENCES = ("flag-all", "random")
 
@@ -46,6 +59,35 @@ MEASURES = (
     Measure("auc_roc", "ROC-AUC", "How often an anomalous reading scores above a normal one, at any threshold: 0.5 is guessing."),
     Measure("auc_pr", "PR-AUC", "Precision averaged over all thresholds: guessing reaches the share of anomalous readings."),
 )
+
+EVENT_MEASURES = (
+    Measure("event_recall", "Events found", "Of the anomalous events, the share in which an alert was raised at all.", True, 1, False),
+    Measure(
+        "event_precision", "Event precision", "Of the alarms (unbroken runs of alerts), the share that touched an event.", True, 1, False
+    ),
+    Measure(
+        "event_f1",
+        "Event F1",
+        "The balance of the two; a single alarm over everything gets 1, so look at the false alarms too.",
+        whole=False,
+    ),
+    Measure(
+        "delay",
+        "Delay",
+        "Median time from the beginning of an event to its first alert, of the events that were found.",
+        digits=0,
+        whole=False,
+        term="s",
+    ),
+    Measure(
+        "alarms_per_day", "False alarms a day", "Alarms that touch no event, for each device and day of normal work.", digits=1, whole=False
+    ),
+    Measure(
+        "vus_pr", "VUS-PR", "As PR-AUC, but an alert a little before or after its event counts in part (buffers of 0 to 100 readings)."
+    ),
+    Measure("vus_roc", "VUS-ROC", "As ROC-AUC, with the same buffers."),
+)
+"""Of readings that follow each other in time."""
 
 
 class Mean(NamedTuple):
@@ -85,7 +127,7 @@ def lines_of(rows: Iterable[Row]) -> Lines:
     for key, group in groups.items():
         whole = [row for row in group if row["node"] == "*"] or (group if len({row["node"] for row in group}) == 1 else [])
         if whole:
-            lines[key] = {measure.key: mean_of([value_of(row, measure.key) for row in whole]) for measure in MEASURES}
+            lines[key] = {measure.key: mean_of([value_of(row, measure.key) for row in whole]) for measure in (*MEASURES, *EVENT_MEASURES)}
     return lines
 
 
@@ -94,20 +136,23 @@ def focus_of(methods: Iterable[str]) -> str | None:
     return next((method for method in reversed(ordered(methods)) if method not in REFERENCES), None)
 
 
-def result_table(lines: Lines, split: str, protocol: str, looks: Mapping[str, Look]) -> dict[str, Any]:
+def result_table(
+    lines: Lines, split: str, protocol: str, looks: Mapping[str, Look], measures: Sequence[Measure] = MEASURES
+) -> dict[str, Any]:
     """Lay out one split under one protocol; the best of each column that can have one is marked, as printed."""
     here = {method: line for (at, part, method), line in lines.items() if (at, part) == (protocol, split)}
     best = {}
-    for measure in MEASURES:
+    for measure in measures:
         known = [mean.value for method, line in here.items() if method not in REFERENCES and (mean := line[measure.key])]
         if known and measure.whole:
             best[measure.key] = figure(max(known), measure.digits, measure.percent)
     body = []
     for method in ordered(here):
         reference = method in REFERENCES
-        cells = [_cell(measure, here[method][measure.key], None if reference else best.get(measure.key)) for measure in MEASURES]
+        cells = [_cell(measure, here[method][measure.key], None if reference else best.get(measure.key)) for measure in measures]
         body.append({"method": method, "look": looks[method], "reference": reference, "cells": cells})
-    return {"split": split, "protocol": protocol, "lines": body}
+    shown = any(line[measure.key] is not None for line in here.values() for measure in measures)
+    return {"split": split, "protocol": protocol, "lines": body, "measures": measures, "known": shown}
 
 
 def _cell(measure: Measure, mean: Mean | None, best: str | None) -> dict[str, Any]:
