@@ -42,6 +42,8 @@ class Protocol(Settings):
         stretch of ``"time"`` of every group, each in turn. "": one split, no folds.
     blocks
         Stretches of time, for ``leave_out = "time"``. No anomaly is cut in two: a border inside one moves to its end.
+    anew
+        Whether what the authors split into training and test is put together first and split anew.
     set
         Recipe keys that differ under this protocol: ``{"detector.threshold.q" = 0.95}``.
     """
@@ -53,6 +55,7 @@ class Protocol(Settings):
     calibration: float = Field(default=0.0, ge=0, lt=0.9)
     leave_out: Literal["", "group", "time"] = ""
     blocks: int = Field(default=5, ge=2)
+    anew: bool = False
     set: dict[str, Any] = {}
 
     def folds(self, dataset: Dataset, seed: int) -> dict[str, Callable[[], Parts]]:
@@ -63,6 +66,8 @@ class Protocol(Settings):
         DataUnusable
             As `parts`; or there are no groups to leave out, or too few rows for so many blocks.
         """
+        if self.anew and "test" in dataset.tables:
+            dataset = Dataset(dataset.name, {"all": concat([dataset.tables["train"], dataset.tables["test"]])}, dataset.ordered)
         if not self.leave_out:
             return {"": lambda: self.parts(dataset, seed)}
         tested = dataset.tables["all" if "all" in dataset.tables else "test"]
@@ -82,7 +87,8 @@ class Protocol(Settings):
 
     def in_order(self, dataset: Dataset) -> bool:
         """Tell whether test rows follow each other in time, none left out between them."""
-        return dataset.ordered and ("test" in dataset.tables or bool(self.first) or bool(self.leave_out) or self.split == "time")
+        whole = ("test" in dataset.tables and not self.anew) or bool(self.first) or bool(self.leave_out) or self.split == "time"
+        return dataset.ordered and whole
 
     def parts(self, dataset: Dataset, seed: int) -> Parts:
         """Split a data set.
