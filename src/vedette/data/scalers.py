@@ -44,6 +44,10 @@ class NumberScaler(ABC):
         """Scale values [rows, columns]; NaN stays NaN. A constant column becomes 0, and 1 when it doubles."""
 
     @abstractmethod
+    def undo(self, scaled: Array, fitted: Array) -> Array:
+        """Inverse of `apply`."""
+
+    @abstractmethod
     def seen(self, table: Array) -> Array:
         """Tell the columns that had a value at all, [columns] bool."""
 
@@ -58,6 +62,10 @@ class _Affine(NumberScaler, ABC):
     def apply(self, values: Array, fitted: Array) -> Array:
         shift, scale = fitted
         return np.asarray((values - shift) / scale)
+
+    def undo(self, scaled: Array, fitted: Array) -> Array:
+        shift, scale = fitted
+        return np.asarray(scaled * scale + shift)
 
 
 class MinMax(_Affine):
@@ -143,6 +151,20 @@ class Quantile(NumberScaler):
             inside = np.interp(column, knots[:used], heights[:used])
             beyond = np.where(column > high, column - high, np.minimum(column - low, 0))
             found[:, place] = inside + beyond * (2 * Points.REACH / (high - low))
+        return found
+
+    def undo(self, scaled: Array, fitted: Array) -> Array:
+        points, heights = np.split(fitted, 2)
+        found = np.empty(scaled.shape)
+        for place, (column, knots, scales) in enumerate(zip(scaled.T, points.T, heights.T, strict=True)):
+            used = int(np.isfinite(knots).sum())
+            low, high = knots[0], knots[used - 1]
+            if used == 1:
+                found[:, place] = column * _unit(low) + low
+                continue
+            inside = np.interp(column, scales[:used], knots[:used])
+            beyond = np.where(column > Points.REACH, column - Points.REACH, np.minimum(column + Points.REACH, 0))
+            found[:, place] = inside + beyond * ((high - low) / (2 * Points.REACH))
         return found
 
     def seen(self, table: Array) -> Array:

@@ -228,6 +228,26 @@ class Scaler:
             scaled[:, start:] = np.isnan(np.asarray(table.numbers)[:, [self._numbers.index(name) for name in self.masked]])
         return scaled
 
+    @property
+    def number_places(self) -> Array:
+        """[number features] int, their places among the features."""
+        return np.array([place for place, feature in enumerate(self.features) if feature.kind == "number"], dtype=np.int64)
+
+    @property
+    def owners(self) -> Array:
+        """[width] int, the place of the feature that each column that comes out tells of."""
+        places = {feature.name: place for place, feature in enumerate(self.features)}
+        encoded = [places[name] for name, known in self.levels.items() for _ in range(self._encoder.width(len(known)))]
+        return np.array([*self.number_places, *encoded, *(places[name] for name in self.masked)], dtype=np.int64)
+
+    def undo(self, scaled: Array) -> Array:
+        """Return [rows, features] float64 in the features' own units, of scaled rows [rows, width]; NaN for categories."""
+        found = np.full((len(scaled), len(self.features)), np.nan)
+        numbers = self._step.undo(np.asarray(scaled[:, : len(self._numbers)], dtype=np.float64), self.fitted)
+        with np.errstate(over="ignore"):
+            found[:, self.number_places] = np.sign(numbers) * np.expm1(np.abs(numbers)) if self.scaling.log else numbers
+        return found
+
     def memory(self) -> Memory:
         """Return the scaler as a state, to keep or send."""
         about = {

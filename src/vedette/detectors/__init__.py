@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from vedette.detectors.base import DETECTORS, Detector
     from vedette.detectors.bundle import load_bundle, save_bundle
     from vedette.detectors.classical import Pca, VarianceDistance
+    from vedette.detectors.explanation import Explanation, explain
     from vedette.detectors.lstm import LstmAutoencoder
     from vedette.detectors.mlp import Mlp
     from vedette.detectors.threshold import Conformal, Fixed, MeanStd, PeaksOverThreshold, Quantile
@@ -18,6 +19,7 @@ __all__ = [
     "Autoencoder",
     "Conformal",
     "Detector",
+    "Explanation",
     "Fixed",
     "LstmAutoencoder",
     "MeanStd",
@@ -26,6 +28,7 @@ __all__ = [
     "PeaksOverThreshold",
     "Quantile",
     "VarianceDistance",
+    "explain",
     "load_bundle",
     "save_bundle",
 ]
@@ -37,6 +40,7 @@ __getattr__ = lazily(
         "Autoencoder": "vedette.detectors.autoencoder",
         "Conformal": "vedette.detectors.threshold",
         "Detector": "vedette.detectors.base",
+        "Explanation": "vedette.detectors.explanation",
         "Fixed": "vedette.detectors.threshold",
         "LstmAutoencoder": "vedette.detectors.lstm",
         "MeanStd": "vedette.detectors.threshold",
@@ -45,6 +49,7 @@ __getattr__ = lazily(
         "PeaksOverThreshold": "vedette.detectors.threshold",
         "Quantile": "vedette.detectors.threshold",
         "VarianceDistance": "vedette.detectors.classical",
+        "explain": "vedette.detectors.explanation",
         "load_bundle": "vedette.detectors.bundle",
         "save_bundle": "vedette.detectors.bundle",
     },

@@ -93,6 +93,30 @@ class Detector(Settings, ABC):
     def score_samples(self, samples: Array) -> Array:
         """Return [samples] float64 >= 0 of samples [samples, window size × scaled features] float32."""
 
+    def contributions(self, samples: Array) -> tuple[Array, Array]:
+        """Return how much each scaled column adds to the score, and what the last row of each window should have been.
+
+        Parameters
+        ----------
+        samples
+            [samples, window size × scaled features] float32.
+
+        Returns
+        -------
+        tuple of Array
+            [samples, scaled features] each, float64.
+
+        Raises
+        ------
+        DetectorMisused
+            Its score cannot be taken apart.
+        """
+        raise DetectorMisused(f"a {type(self).__name__} cannot tell which features a score comes from")
+
+    def per_feature(self, values: Array) -> Array:
+        """Sum [samples, n × scaled features] over the n rows: [samples, scaled features]."""
+        return np.asarray(values.reshape(len(values), -1, self.scaler.width).sum(axis=1))
+
     def fit(self, x: Array | Table, y: Array | None = None, seed: int = 0) -> Self:
         """Learn from one table.
 

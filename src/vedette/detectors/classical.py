@@ -33,6 +33,11 @@ class VarianceDistance(OneShot):
         moments = Moments.from_table(np.asarray(memory["summary.moments"]))
         return np.asarray(self.window.counted((inputs - moments.mean) ** 2 / (moments.variance + self.floor)).mean(axis=1))
 
+    def contributions(self, samples: Array) -> tuple[Array, Array]:
+        moments = Moments.from_table(np.asarray(self.memory["summary.moments"]))
+        parts = self.window.counted((samples - moments.mean) ** 2 / (moments.variance + self.floor))
+        return self.per_feature(parts), np.tile(moments.mean[-self.scaler.width :], (len(samples), 1))
+
 
 class Subspace(NamedTuple):
     """A principal subspace: mean [values], axes [kept, values], variances along them [kept], variance outside them."""
@@ -71,6 +76,20 @@ class Pca(OneShot):
         if self.statistic == "q":
             return np.asarray(q)
         return np.asarray(q * len(mean) / outside + (within**2 / variances).mean(axis=1))
+
+    def contributions(self, samples: Array) -> tuple[Array, Array]:
+        mean, axes, variances, outside = self.derived("subspace", self.memory["summary.covariance"], self.subspace)
+        centred = samples - mean
+        within = centred @ axes.T
+        inside = within @ axes
+        expected = (inside + mean)[:, -self.scaler.width :]
+        counted = self.window.counted(centred - inside) ** 2
+        far = centred * ((within / variances) @ axes) / len(variances)
+        if self.statistic == "q":
+            return self.per_feature(counted), expected
+        if self.statistic == "t2":
+            return self.per_feature(far), expected
+        return self.per_feature(counted) / counted.shape[1] * len(mean) / outside + self.per_feature(far), expected
 
     def subspace(self, table: Array) -> Subspace:
         """Return the subspace of a summary."""

@@ -57,6 +57,20 @@ class Reconstruction(NetworkDetector, ABC):
             return np.asarray((gap**2 @ self.weights(memory)) / gap.shape[1])
         return np.asarray(((gap @ self.whitening(memory)) ** 2).mean(axis=1))
 
+    def contributions(self, samples: Array) -> tuple[Array, Array]:
+        outputs = self.network().forward(samples)
+        gap = self.residuals(samples, outputs)
+        if self.residual == "absolute":
+            parts = np.abs(gap)
+        elif self.residual == "squared":
+            parts = gap**2
+        elif self.residual == "variance":
+            parts = gap**2 * self.weights(self.memory)
+        else:
+            white = self.whitening(self.memory)
+            parts = gap * (gap @ white @ white.T)
+        return self.per_feature(parts), outputs[:, -self.scaler.width :].astype(np.float64)
+
     def weights(self, memory: Memory) -> Array:
         """Return [features] float64, the weight of each squared residual."""
         moments = Moments.from_table(np.asarray(memory["residuals.moments"]))
