@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vedette.cli import data, export, leak, recipes, run
+from vedette.cli import compare, data, export, leak, recipes, run
 from vedette.errors import VedetteError
 from vedette.version import __version__
 
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(data.app, name="data")
+app.command("compare")(compare.compare)
 app.command("leak")(leak.leak)
 app.command("export")(export.export)
 

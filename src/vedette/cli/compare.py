@@ -1,0 +1,54 @@
+"""`vedette compare`: finished runs side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+__all__ = ["compare"]
+
+
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(help="Folders of finished runs (or recipes that were run into runs/); the first is the bar.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Machine output on stdout.")] = False,
+) -> None:
+    """Set the figures of several runs on the same data side by side, with their differences seed by seed and node by node.
+
+    Example: vedette compare runs/demo runs/demo-fedprox
+    """
+    from vedette.cli.show import console, listing
+    from vedette.evaluation.comparison import FIGURES, compared, read_run
+
+    found = compared({place: read_run(place) for place in runs})
+    if as_json:
+        typer.echo(json.dumps({"schema": "vedette.compare/1", "compared": [each._asdict() for each in found]}, indent=1))
+        return
+    terminal = console()
+    for protocol in dict.fromkeys(each.protocol for each in found):
+        terminal.print(
+            f"{protocol} protocol, test rows; in brackets the difference to {runs[0]}, mean ± deviation over pairs", markup=False
+        )
+        here = {(each.method, each.run, each.figure): each for each in found if each.protocol == protocol}
+        figures = [figure for figure in FIGURES if any(key[2] == figure for key in here)]
+        rows = []
+        for method in dict.fromkeys(key[0] for key in here):
+            for name in (name for name in runs if any(key[:2] == (method, name) for key in here)):
+                cells = [_cell(*_figures(here.get((method, name, figure)))) for figure in figures]
+                rows.append([method, name, *cells])
+        terminal.print(listing(["method", "run", *(FIGURES[figure] for figure in figures)], rows))
+
+
+def _figures(each: object) -> tuple[float | None, float | None, float | None]:
+    return getattr(each, "mean", None), getattr(each, "difference", None), getattr(each, "spread", None)
+
+
+def _cell(mean: float | None, difference: float | None, spread: float | None) -> str:
+    if mean is None:
+        return "–"
+    if difference is None:
+        return f"{mean:.3f}"
+    return f"{mean:.3f} ({difference:+.3f}" + (f" ±{spread:.3f})" if spread is not None else ")")
