@@ -70,6 +70,7 @@ def test_a_finished_folder_holds_report_and_detectors_but_no_checkpoints(finishe
     page = (finished / "report.html").read_text(encoding="utf-8")
     HTMLParser().feed(page)
     assert "As events" in page  # the simulated rows follow each other
+    assert "What another threshold would give" in page
     assert not (finished / "checkpoints").exists()
     assert not (finished / "run.json").exists()
     assert {"federated", "local", "centralised"} <= {path.name for path in (finished / "detectors").iterdir()}

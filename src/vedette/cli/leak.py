@@ -42,7 +42,7 @@ def leak(
         result = experiment.run()
     leaks = leaks_of(result.run)
     if out is not None:
-        write_report(out / "report.html", result.run, result.curves, result.traces, result.holdings)
+        write_report(out / "report.html", result.run, result.curves, result.traces, result.holdings, result.tradeoffs)
         write_atomic(out / "metrics.json", json.dumps(result.run, indent=1))
     if as_json:
         typer.echo(json.dumps({"schema": "vedette.leak/1", "recipe": chosen.name, "leaks": [each._asdict() for each in leaks]}, indent=1))

@@ -21,10 +21,11 @@ from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
+from vedette.evaluation.plots import Tradeoff
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
-from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows
+from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows, tradeoff_of
 from vedette.message import Memory
 from vedette.runtimes.base import Outcome, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
@@ -46,7 +47,7 @@ class Result:
     ----------
     run
         The content of metrics.json.
-    curves, traces, holdings
+    curves, traces, holdings, tradeoffs
         For the report.
     detectors
         Method -> node -> detector, of the first protocol and seed.
@@ -56,6 +57,7 @@ class Result:
     curves: list[Curve] = field(default_factory=list)
     traces: list[Trace] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
+    tradeoffs: list[Tradeoff] = field(default_factory=list)
     detectors: dict[str, Mapping[str, Detector]] = field(default_factory=dict)
 
 
@@ -178,6 +180,8 @@ class Experiment:
                 about = {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed}
                 figures.rows.extend(metric_rows(scored, about))
                 figures.kinds.extend(kind_rows(scored, about))
+                if first and split == "test" and name not in ("flag-all", "random") and (tradeoff := tradeoff_of(name, scored)):
+                    result.tradeoffs.append(tradeoff)
                 if first and split == "test" and name == "federated":
                     result.traces = _traces(name, setting, scored, tests)
         return figures

@@ -70,7 +70,7 @@ class RunFolder:
             The folder cannot be written; checkpoints stay.
         """
         metrics, report = self.path / "metrics.json", self.path / "report.html"
-        write_report(report, result.run, result.curves, result.traces, result.holdings)
+        write_report(report, result.run, result.curves, result.traces, result.holdings, result.tradeoffs)
         for method, detectors in result.detectors.items():
             distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
             for node, detector in distinct.values():

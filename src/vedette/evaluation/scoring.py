@@ -11,12 +11,13 @@ import numpy as np
 from vedette.data.fleet import Fleet
 from vedette.data.table import Coded, Table
 from vedette.detectors.base import Detector
+from vedette.evaluation.plots import Tradeoff
 from vedette.evaluation.recordings import Recordings, Told, event_figures
 from vedette.message import Array
 from vedette.metrics.pointwise import Confusion, rates
 from vedette.metrics.ranking import ranking
 
-__all__ = ["Figures", "Scored", "folded", "kind_rows", "metric_rows", "score_fleet", "score_trivial"]
+__all__ = ["Figures", "Scored", "folded", "kind_rows", "metric_rows", "score_fleet", "score_trivial", "tradeoff_of"]
 
 ABOUT = ("method", "protocol", "split", "seed")
 
@@ -151,6 +152,12 @@ def kind_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[s
                 counts = np.bincount(part.kind.codes[rows], minlength=len(part.kind.levels)).tolist()
                 counter.update({level: count for level, count in zip(part.kind.levels, counts, strict=True) if count})
     return [{**about, "kind": kind, "rows": held[kind], "found": found[kind]} for kind in sorted(held)]
+
+
+def tradeoff_of(method: str, scored: Sequence[Scored]) -> Tradeoff | None:
+    """Return what a method finds at which price over all nodes' rows, scores in units of each node's threshold; None for one class."""
+    label, score = (np.concatenate(parts) for parts in ([part.label for part in scored], [_relative(part) for part in scored]))
+    return Tradeoff.of(method, label, score, np.concatenate([part.score > part.threshold for part in scored]))
 
 
 def folded(folds: Mapping[str, Figures]) -> Figures:

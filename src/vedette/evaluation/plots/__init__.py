@@ -6,6 +6,7 @@ from vedette.evaluation.plots.looks import Look, ordered, styles
 from vedette.evaluation.plots.nodes import MOST_BARS, node_figure
 from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
 from vedette.evaluation.plots.text import printable
+from vedette.evaluation.plots.tradeoffs import Tradeoff, tradeoff_figure
 
 __all__ = [
     "BINS",
@@ -15,6 +16,7 @@ __all__ = [
     "Holding",
     "Look",
     "Trace",
+    "Tradeoff",
     "class_figure",
     "holding_figure",
     "loss_figure",
@@ -23,4 +25,5 @@ __all__ = [
     "printable",
     "styles",
     "trace_figure",
+    "tradeoff_figure",
 ]

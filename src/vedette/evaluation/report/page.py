@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vedette.evaluation.plots import Curve, Holding, Trace, loss_figure, ordered, printable, styles
+from vedette.evaluation.plots import Curve, Holding, Trace, Tradeoff, loss_figure, ordered, printable, styles, tradeoff_figure
 from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
 from vedette.evaluation.report.nodes import node_tables
@@ -23,7 +23,12 @@ SPLITS = ("test", "validation", "train")
 
 
 def write_report(
-    path: Path, run: Mapping[str, Any], curves: Sequence[Curve] = (), traces: Sequence[Trace] = (), holdings: Sequence[Holding] = ()
+    path: Path,
+    run: Mapping[str, Any],
+    curves: Sequence[Curve] = (),
+    traces: Sequence[Trace] = (),
+    holdings: Sequence[Holding] = (),
+    tradeoffs: Sequence[Tradeoff] = (),
 ) -> None:
     """Write the report of a run as one HTML file that needs nothing from outside.
 
@@ -39,6 +44,8 @@ def write_report(
         Scored test rows of one seed; the first four nodes are drawn.
     holdings
         Rows held by each node.
+    tradeoffs
+        What each method finds at which price, of one seed.
 
     Raises
     ------
@@ -57,6 +64,11 @@ def write_report(
     page.filters["grouped"] = lambda value: f"{value:,}"
     page.filters["figure"] = Markup  # our own SVG; every name in it was escaped by Matplotlib
     content = _content(run, [curve for curve in curves if len(curve.loss)], [trace for trace in traces if len(trace.score)], holdings)
+    anomalous = (run.get("data") or {}).get("anomaly_share")
+    looks = content["looks"]
+    drawn = [each for each in tradeoffs if each.method in looks]
+    content["tradeoffs"] = tradeoff_figure(drawn, anomalous or 0.0, looks) if drawn else None
+    content["traded"] = ordered(each.method for each in drawn)
     write_atomic(path, page.from_string(source).render(content).replace(" %", "\u00a0%"))
 
 
