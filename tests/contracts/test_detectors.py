@@ -203,3 +203,11 @@ def test_gradients_reach_every_layer(name, fitted, train):
 def test_seeds_matter(name, train, test, fitted):
     other = made(name).fit(train, seed=4)
     assert not np.allclose(other.decision_function(test), fitted[name].decision_function(test))
+
+
+def test_a_copy_with_other_settings_keeps_nothing_of_its_original(train, test):
+    detector = DETECTORS["pca"](scaling=Scaling(numbers="standard"), share=0.99).fit(train)
+    first = detector.decision_function(test)
+    other = detector.model_copy(update={"share": 0.3})
+    assert not np.allclose(other.decision_function(test), first)
+    assert np.array_equal(detector.decision_function(test), first)

@@ -83,7 +83,7 @@ class Detector(Settings, ABC):
     _memory: Memory | None = PrivateAttr(default=None)
     _scaler: Scaler | None = PrivateAttr(default=None)
     _training_scores: Array | None = PrivateAttr(default=None)
-    _derived: dict[str, tuple[object, Any]] = PrivateAttr(default_factory=dict)
+    _derived: dict[str, tuple[object, int, Any]] = PrivateAttr(default_factory=dict)
 
     @abstractmethod
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
@@ -175,9 +175,10 @@ class Detector(Settings, ABC):
     def derived(self, name: str, source: Any, make: Callable[[Any], T]) -> T:
         """Return what is made of a part of a memory, made once for as long as that part is the same object."""
         kept = self._derived.get(name)
-        if kept is None or kept[0] is not source:
-            kept = self._derived[name] = source, make(source)
-        made: T = kept[1]
+        # A copy with other settings shares what its original kept.
+        if kept is None or kept[0] is not source or kept[1] != id(self):
+            kept = self._derived[name] = source, id(self), make(source)
+        made: T = kept[2]
         return made
 
     def decision_function(self, x: Array | Table) -> Array:

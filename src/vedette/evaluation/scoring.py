@@ -14,6 +14,7 @@ from vedette.detectors.base import Detector
 from vedette.evaluation.plots import Tradeoff
 from vedette.evaluation.recordings import Recordings, Told, event_figures
 from vedette.message import Array
+from vedette.metrics.events import precision_at_recall, recall_at_precision
 from vedette.metrics.pointwise import Confusion, rates
 from vedette.metrics.ranking import ranking
 
@@ -112,7 +113,7 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
     """
     told = [Told.of(part.recordings, part.label, part.score, part.threshold) for part in scored if part.recordings is not None]
     events = [event_figures([each]) for each in told] if len(told) == len(scored) else [{} for _ in scored]
-    nodes = [(part, Confusion.of(part.label, part.score > part.threshold), ranking(part.label, part.score)) for part in scored]
+    nodes = [(part, Confusion.of(part.label, part.score > part.threshold), _ranks(part.label, part.score)) for part in scored]
     rows = [
         _row(part.node, counts, {**ranks, **figures}, part.threshold, about)
         for (part, counts, ranks), figures in zip(nodes, events, strict=True)
@@ -124,9 +125,9 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
         total = total.plus(counts)
     shared = len({id(part.label) for part in scored}) == 1 and len(scored) > 1
     if shared:
-        together = {key: _mean([ranks[key] for _, _, ranks in nodes]) for key in ("auc_roc", "auc_pr")}
+        together = {key: _mean([ranks[key] for _, _, ranks in nodes]) for key in nodes[0][2]}
     else:
-        together = ranking(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
+        together = _ranks(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
     if told and len(told) == len(scored):
         together |= event_figures(told)
     thresholds = {part.threshold for part in scored}
@@ -197,6 +198,12 @@ def _row(
 ) -> dict[str, Any]:
     sizes = {"rows": sum(counts), "anomalies": counts.tp + counts.fn}
     return {**about, "node": node, **rates(counts), **ranks, **sizes, "threshold": threshold}
+
+
+def _ranks(label: Array, score: Array) -> dict[str, float | None]:
+    """Return what does not depend on the threshold: areas, precision at a recall of 75 % and recall at a precision of 75 %."""
+    at = {"precision_at_recall_75": precision_at_recall(label, score), "recall_at_precision_75": recall_at_precision(label, score)}
+    return {**ranking(label, score), **at}
 
 
 def _relative(part: Scored) -> Array:
