@@ -52,6 +52,19 @@ def test_a_model_is_written_and_held_against_torch(bundle: Path, rows: Path, tmp
     assert "made-up" in vedette("export", bundle, "--out", tmp_path / "again", *flags).stdout
 
 
+def test_scores_are_explained_in_the_features_units(bundle: Path, rows: Path) -> None:
+    said = json.loads(vedette("explain", bundle, rows, "--most", "4", "--json").stdout)
+    assert said["schema"] == "vedette.explain/1"
+    assert said["rows"] == 2 * 720
+    assert [entry["alarm"] for entry in said["explained"]] == [True] * 4
+    scores = [entry["score"] for entry in said["explained"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(entry["why"] and " %: " in entry["why"][0] and "was expected" in entry["why"][0] for entry in said["explained"])
+    text = vedette("explain", bundle, rows).stdout
+    assert "rows score above the threshold" in text
+    assert "was expected" in text
+
+
 def test_what_cannot_be_exported_is_said(bundle: Path, rows: Path, tmp_path: Path) -> None:
     assert "choose another folder" in refused("export", bundle, "--out", bundle)
     assert "a bundle is a folder" in refused("export", tmp_path, "--out", tmp_path / "x")

@@ -245,9 +245,8 @@ def test_data_is_held_against_what_was_published(data_root, tmp_path):
 
 
 def test_every_command_has_help_with_an_example():
-    commands = (
-        "run, recipes, recipes show, data list, data check, data fetch, data simulate, data cache, data cache clear, export, leak, compare"
-    )
+    commands = "run, recipes, recipes show, compare, leak, explain, export, data list, data check, data fetch, data simulate"
+    commands += ", data cache, data cache clear"
     for command in commands.split(", "):
         text = vedette(*command.split(), "--help").stdout
         assert "Example:" in text

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vedette.cli import compare, data, export, leak, recipes, run
+from vedette.cli import compare, data, explain, export, leak, recipes, run
 from vedette.errors import VedetteError
 from vedette.version import __version__
 
@@ -26,6 +26,7 @@ app.add_typer(data.app, name="data")
 app.command("compare")(compare.compare)
 app.command("leak")(leak.leak)
 app.command("export")(export.export)
+app.command("explain")(explain.explain)
 
 
 def _version(wanted: bool) -> None:

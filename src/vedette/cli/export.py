@@ -30,7 +30,7 @@ def export(
 
     Example: vedette export runs/demo/detectors/federated/fleet --out small --int8
     """
-    from vedette.data.datasets.table import TableFiles
+    from vedette.cli.rows import rows_for
     from vedette.detectors.bundle import load_bundle, model_of, parity, save_bundle
     from vedette.detectors.graph import quantised
     from vedette.detectors.network import NetworkDetector
@@ -41,12 +41,7 @@ def export(
     detector = load_bundle(bundle, engine="torch")
     if not isinstance(detector, NetworkDetector):
         raise DetectorMisused(f"the detector in {bundle} has no network: its bundle is scored as it stands")
-    table = None
-    if rows is not None:
-        features = detector.scaler.features
-        names, categories = [each.name for each in features], [each.name for each in features if each.kind == "category"]
-        units = {each.name: each.unit for each in features if each.unit}
-        table = TableFiles(files=(str(rows.resolve()),), features=names, categories=categories, units=units).load(None).tables["all"]
+    table = None if rows is None else rows_for(detector, rows)
     model = model_of(detector)
     content = quantised(model) if int8 else model
     provenance = json.loads((bundle / "detector.json").read_text(encoding="utf-8")).get("provenance", {})
