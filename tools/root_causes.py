@@ -22,8 +22,6 @@ from vedette.detectors.explanation import explain
 from vedette.metrics.rootcause import hit_rate, ndcg
 from vedette.training.task import Optimiser
 
-LEAD = 40  # rows before an incident, for the windows of its first rows
-
 
 def detectors() -> Iterator[tuple[str, Detector | None]]:
     """Yield what is compared; None guesses."""
@@ -63,8 +61,8 @@ def main() -> int:
                     shares = np.random.default_rng(cause.start).random(len(test.features))
                 else:
                     rows = np.arange(cause.start, cause.end)
-                    peak, first = rows[np.argsort(-scores[rows])[: max(1, len(rows) // 10)]], max(cause.start - LEAD, 0)
-                    shares = explain(fitted, test.take(slice(first, cause.end))).shares[peak - first].mean(axis=0)
+                    peak = rows[np.argsort(-scores[rows])[: max(1, len(rows) // 10)]]
+                    shares = explain(fitted, test, peak).shares.mean(axis=0)
                 truth = [number - 1 for number in cause.dims]
                 hits.append(hit_rate(shares, truth))
                 gains.append(ndcg(shares, truth))

@@ -96,3 +96,14 @@ def test_root_cause_metrics_by_hand() -> None:
     assert ndcg(shares, [2]) == pytest.approx(1 / np.log2(3))
     assert ndcg(shares, [1, 3]) == pytest.approx((1 + 1 / np.log2(4)) / (1 + 1 / np.log2(3)))
     assert ndcg(shares, [4], first=3) == 0.0
+
+
+@pytest.mark.parametrize("name", ["q", "combined over windows", "mahalanobis", "lstm"])
+def test_some_rows_are_explained_as_among_all(name: str) -> None:
+    detector = EXPLAINED[name].model_copy().fit(TRAIN, seed=1)
+    at = np.array([1500, 3, 0, 77])
+    rows = correlated(2000, 6, seed=5)
+    whole, some = explain(detector, rows), explain(detector, rows, at)
+    for every, chosen in zip(whole[1:], some[1:], strict=True):
+        np.testing.assert_allclose(chosen, every[at], rtol=1e-5, atol=1e-6)
+    assert explain(detector, rows, np.zeros(0, dtype=int)).shares.shape == (0, 6)

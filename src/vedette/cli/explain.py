@@ -32,9 +32,10 @@ def explain(
     table = rows_for(detector, rows)
     scores, threshold = detector.decision_function(table), detector.threshold_
     order = np.argsort(-scores, kind="stable")[:most]
-    why = explained(detector, table)
+    why = explained(detector, table, order)
     entries: list[dict[str, Any]] = [
-        {"row": row, "score": float(scores[row]), "alarm": bool(scores[row] > threshold), "why": why.said(row)} for row in order.tolist()
+        {"row": row, "score": float(scores[row]), "alarm": bool(scores[row] > threshold), "why": why.said(place)}
+        for place, row in enumerate(order.tolist())
     ]
     if as_json:
         said = {"schema": "vedette.explain/1", "threshold": threshold, "rows": len(table), "alarms": int((scores > threshold).sum())}

@@ -12,6 +12,9 @@ from vedette.message import Array
 
 __all__ = ["Explanation", "explain"]
 
+BLOCK = 1024
+"""Rows explained at once."""
+
 
 class Explanation(NamedTuple):
     """Why rows scored as they did.
@@ -49,8 +52,17 @@ class Explanation(NamedTuple):
         return lines
 
 
-def explain(detector: Detector, table: Table) -> Explanation:
+def explain(detector: Detector, table: Table, at: Array | None = None) -> Explanation:
     """Explain the scores of rows, each by its own window (an average of scores is not taken apart).
+
+    Parameters
+    ----------
+    detector
+        A fitted one.
+    table
+        Rows as it scores them, with those that windows reach back to.
+    at
+        [n] int, the rows to explain; all if absent.
 
     Raises
     ------
@@ -59,8 +71,11 @@ def explain(detector: Detector, table: Table) -> Explanation:
     """
     scaler = detector.scaler
     owners = scaler.owners
+    places = np.arange(len(table)) if at is None else np.asarray(at, dtype=np.int64)
+    rows = detector.samples(table, detector.memory)
     shares, expected = [], []
-    for samples in detector.samples(table, detector.memory).chunks():
+    for first in range(0, len(places), BLOCK):
+        samples = rows.take(places[first : first + BLOCK], keep=False)
         parts, wanted = detector.contributions(samples)
         # A category's columns, and the one that says that a number is missing, belong to their feature.
         found = np.zeros((len(samples), len(scaler.features)))
@@ -68,7 +83,7 @@ def explain(detector: Detector, table: Table) -> Explanation:
         total = found.sum(axis=1, keepdims=True)
         shares.append(np.divide(found, total, out=np.zeros_like(found), where=total > 0))
         expected.append(scaler.undo(wanted))
-    seen = np.full((len(table), len(scaler.features)), np.nan)
-    seen[:, scaler.number_places] = np.asarray(table.numbers, dtype=np.float64)
+    seen = np.full((len(places), len(scaler.features)), np.nan)
+    seen[:, scaler.number_places] = np.asarray(table.take(places).numbers, dtype=np.float64)
     empty = np.zeros((0, len(scaler.features)))
     return Explanation(scaler.features, np.concatenate([empty, *shares]), np.concatenate([empty, *expected]), seen)
