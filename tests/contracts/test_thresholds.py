@@ -189,3 +189,16 @@ def test_a_fitted_tail_reaches_beyond_the_rows(shape: float) -> None:
         scores = 1 + genpareto.rvs(shape, scale=0.5, size=5000, random_state=seed)
         far.append(value(built("pot", rate=1e-5, start=0.9), scores))
     assert np.median(far) == pytest.approx(1 + genpareto.ppf(1 - 1e-5, shape, scale=0.5), rel=0.25)
+
+
+def test_a_threshold_is_worked_out_once_for_a_state_and_anew_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, train = [], correlated(600, 4, seed=3)
+    kept = Conformal.value
+    monkeypatch.setattr(Conformal, "value", lambda self, *args: (calls.append(1), kept(self, *args))[1])
+    detector = VarianceDistance(scaling=Scaling(numbers="standard"), threshold=Conformal(rate=0.1)).fit(train)
+    first = detector.threshold_
+    for _ in range(5):
+        detector.predict(train)
+    assert len(calls) == 1
+    assert detector.calibrated(correlated(50, 4, seed=9)).threshold_ != first
+    assert detector.model_copy(update={"threshold": Conformal(rate=0.3)}).threshold_ < detector.threshold_

@@ -229,7 +229,9 @@ class Detector(Settings, ABC):
         if f"{whose}scores.sketch" not in memory:
             raise DetectorMisused("this detector is not calibrated: it saw no normal row to set a threshold by")
         moments = Moments.from_table(np.asarray(memory[f"{whose}scores.moments"]))
-        return self.threshold.value(moments, Sketch.from_table(np.asarray(memory[f"{whose}scores.sketch"])))
+        # A tail is not fitted anew for each row of a live source.
+        sketch = memory[f"{whose}scores.sketch"]
+        return self.derived("threshold", sketch, lambda table: self.threshold.value(moments, Sketch.from_table(np.asarray(table))))
 
     @property
     def decision_scores_(self) -> Array:
