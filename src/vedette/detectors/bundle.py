@@ -100,8 +100,9 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
         torch is asked for and not installed.
     """
     about = _about(folder)
+    files = {name: _read(folder / name) for name in about["sha256"]}
     for name, wanted in about["sha256"].items():
-        if hashlib.sha256(_read(folder / name)).hexdigest() != wanted:
+        if hashlib.sha256(files[name]).hexdigest() != wanted:
             raise CheckpointError(f"{folder}: {name} does not match its checksum; copy the bundle again")
     memory, _ = read_memory(folder / WEIGHTS)
     try:
@@ -112,10 +113,10 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
         if isinstance(detector, NetworkDetector):
             layout_of(detector.layers).arrays(detector.weights_)
             if engine == "onnx":
-                if MODEL not in about["sha256"]:
+                if MODEL not in files:
                     raise CheckpointError(f"it has no {MODEL}, and only torch can do without")
                 width = detector.window.size * detector.scaler.width
-                detector.run_by(OnnxNetwork(_read(folder / MODEL), width, str(folder / MODEL)))
+                detector.run_by(OnnxNetwork(files[MODEL], width, str(folder / MODEL)))
         # What does not fit together shows when it scores.
         scores = detector.score_samples(np.zeros((1, detector.window.size * detector.scaler.width), dtype=np.float32))
         if scores.shape != (1,):

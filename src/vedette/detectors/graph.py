@@ -41,12 +41,11 @@ class Graph:
         self.nodes: list[Any] = []
         self.held: list[Any] = []
 
-    def add(self, kind: str, name: str, *inputs: str, outputs: int = 1, place: int = 0, **attributes: Any) -> str:
+    def add(self, kind: str, name: str, *inputs: str, outputs: int = 1, place: int = 0, **attributes: Any) -> None:
         """Add an operation on the current tensor and further inputs; go on with one of its outputs."""
         names = [f"{name}.{kind}.{number}" for number in range(outputs)]
         self.nodes.append(self.onnx.helper.make_node(kind, [self.at, *inputs], names, name=f"{name}.{kind}", **attributes))
         self.at = names[place]
-        return self.at
 
     def keep(self, name: str, array: Array) -> str:
         """Add an array that the graph holds; return its name."""
@@ -102,11 +101,7 @@ def _repeat(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
 
 
 def _element(kind: str) -> Callable[[Graph, str, Layer, Arrays], None]:
-    return lambda graph, name, layer, arrays: _done(graph.add(kind, name))
-
-
-def _done(_: object) -> None:
-    """Return nothing."""
+    return lambda graph, name, layer, arrays: graph.add(kind, name)
 
 
 _BUILT: Mapping[str, Callable[[Graph, str, Layer, Arrays], None]] = {
@@ -114,7 +109,7 @@ _BUILT: Mapping[str, Callable[[Graph, str, Layer, Arrays], None]] = {
     "lstm": _lstm,
     "batch-norm": _batch_norm,
     "relu": _element("Relu"),
-    "leaky-relu": lambda graph, name, layer, arrays: _done(graph.add("LeakyRelu", name, alpha=layer.get("slope", 0.01))),
+    "leaky-relu": lambda graph, name, layer, arrays: graph.add("LeakyRelu", name, alpha=layer.get("slope", 0.01)),
     "tanh": _element("Tanh"),
     "sigmoid": _element("Sigmoid"),
     "dropout": lambda *_: None,  # lets everything through once training is over
