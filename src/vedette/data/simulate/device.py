@@ -13,7 +13,7 @@ from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.registry import Registry
 
-__all__ = ["DEVICES", "Device", "Site", "Weather", "drawn_site"]
+__all__ = ["DEVICES", "Device", "Site", "Weather", "drawn_site", "drawn_weather"]
 
 
 class Weather(NamedTuple):
@@ -114,14 +114,19 @@ class Device(ABC):
         return np.full(len(noise), low + (high - low) * strength)
 
 
-def drawn_site(rng: np.random.Generator) -> Site:
-    """Draw where a device stands."""
+def drawn_weather(rng: np.random.Generator) -> tuple[Weather, Weather]:
+    """Draw what drives a device in the training part, and in the test part, which sees more of it."""
     width = rng.uniform(0.2, 0.35)
     low = rng.uniform(0.25, 0.95 - width)
     air = rng.uniform(16, 24)
     more_low, more_high, warmer = rng.uniform(0.4, 0.9), rng.uniform(0.4, 0.9), rng.uniform(-3, 3)
     test = Weather(low - more_low * (low - 0.22), low + width + more_high * (0.98 - low - width), air + warmer)
-    return Site(Weather(low, low + width, air), test, 3600 * rng.uniform(-3, 3))
+    return Weather(low, low + width, air), test
+
+
+def drawn_site(rng: np.random.Generator) -> Site:
+    """Draw where a device stands."""
+    return Site(*drawn_weather(rng), 3600 * rng.uniform(-3, 3))
 
 
 DEVICES: Registry[type[Device]] = Registry(

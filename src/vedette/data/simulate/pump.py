@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from vedette.data.simulate.device import Device, Weather
+from vedette.data.simulate.device import Device, drawn_weather
 from vedette.data.table import Feature
 from vedette.message import Array
 from vedette.seeds import stream
@@ -79,10 +79,7 @@ class Pump(Device):
         flow, head, efficiency = 50 * rng.uniform(0.97, 1.03), 40 * rng.uniform(0.98, 1.02), rng.uniform(0.72, 0.74)
         amperes = _power(flow, head, efficiency) / _POWER_PER_AMPERE
         swing = np.array([17.0, 0.13 * amperes, 8.0, 0.15, 0.06, 0.1 * head * _BAR_PER_METRE, 0.1 * flow])
-        width = rng.uniform(0.2, 0.35)
-        low = rng.uniform(0.25, 0.95 - width)
-        air = rng.uniform(16, 24)
-        more_low, more_high, warmer = rng.uniform(0.4, 0.9), rng.uniform(0.4, 0.9), rng.uniform(-3, 3)
+        train, test = drawn_weather(rng)
         return cls(
             flow,
             head,
@@ -97,8 +94,8 @@ class Pump(Device):
             noise=swing * np.array([0.05, 0.06, 0.05, 0.1, 0.1, 0.06, 0.06]),
             offset=swing * 0.05 * rng.standard_normal(len(swing)),
             swing=swing,
-            train=Weather(low, low + width, air),
-            test=Weather(low - more_low * (low - 0.22), low + width + more_high * (0.98 - low - width), air + warmer),
+            train=train,
+            test=test,
         )
 
     def show(self, load: Array, air: Array, wander: Array, damage: Mapping[str, Array]) -> Array:
