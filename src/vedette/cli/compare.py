@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from vedette.evaluation.comparison import Compared
 
 __all__ = ["compare"]
 
@@ -37,18 +40,14 @@ def compare(
         rows = []
         for method in dict.fromkeys(key[0] for key in here):
             for name in (name for name in runs if any(key[:2] == (method, name) for key in here)):
-                cells = [_cell(*_figures(here.get((method, name, figure)))) for figure in figures]
+                cells = [_cell(here.get((method, name, figure))) for figure in figures]
                 rows.append([method, name, *cells])
         terminal.print(listing(["method", "run", *(FIGURES[figure] for figure in figures)], rows))
 
 
-def _figures(each: object) -> tuple[float | None, float | None, float | None]:
-    return getattr(each, "mean", None), getattr(each, "difference", None), getattr(each, "spread", None)
-
-
-def _cell(mean: float | None, difference: float | None, spread: float | None) -> str:
-    if mean is None:
+def _cell(each: Compared | None) -> str:
+    if each is None or each.mean is None:
         return "–"
-    if difference is None:
-        return f"{mean:.3f}"
-    return f"{mean:.3f} ({difference:+.3f}" + (f" ±{spread:.3f})" if spread is not None else ")")
+    if each.difference is None:
+        return f"{each.mean:.3f}"
+    return f"{each.mean:.3f} ({each.difference:+.3f}" + (f" ±{each.spread:.3f})" if each.spread is not None else ")")

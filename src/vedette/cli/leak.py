@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vedette.cli.recipes import names
+
+if TYPE_CHECKING:
+    from vedette.evaluation.leak import Leak
 
 __all__ = ["leak"]
 
@@ -36,8 +39,9 @@ def leak(
     from vedette.files import write_atomic
 
     chosen = load_recipe(recipe, quick, changes or [])
-    metered = leak_recipe(chosen, chosen.data.load(root, seed), tuple(method or ["federated"]))
-    experiment = Experiment(metered, root, seed, metered.chosen_protocols("both"))
+    dataset = chosen.data.load(root, seed)
+    metered = leak_recipe(chosen, dataset, tuple(method or ["federated"]))
+    experiment = Experiment(metered, root, seed, metered.chosen_protocols("both"), dataset=dataset)
     with progress(lambda: experiment.steps, quiet or as_json) as experiment.on_progress:
         result = experiment.run()
     leaks = leaks_of(result.run)
@@ -57,8 +61,8 @@ def leak(
         terminal.print(listing(["split", *(f"{name} (random is higher by)" for name in FIGURES.values()), "held out"], rows))
 
 
-def _cell(leak: object) -> str:
-    mean, spread, gap = (getattr(leak, name) for name in ("mean", "spread", "gap"))
-    if mean is None:
+def _cell(each: Leak) -> str:
+    if each.mean is None:
         return "–"
-    return f"{mean:.3f}" + (f" ±{spread:.3f}" if spread is not None else "") + (f" ({gap:+.3f})" if gap is not None else "")
+    spread = "" if each.spread is None else f" ±{each.spread:.3f}"
+    return f"{each.mean:.3f}{spread}" + ("" if each.gap is None else f" ({each.gap:+.3f})")

@@ -82,6 +82,8 @@ class Experiment:
         Told of every round.
     on_start
         Called once, after the first round: from then on there is something to go on from.
+    dataset
+        What the recipe's data are at the base seed, if they were read already.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Experiment:
         resume: bool = False,
         on_progress: OnProgress = lambda *_: None,
         on_start: Callable[[], None] = lambda: None,
+        dataset: Dataset | None = None,
     ) -> None:
         self.recipe, self.root, self.seed = recipe, root, seed
         self.protocols = list(protocols) or recipe.chosen_protocols()
@@ -104,6 +107,8 @@ class Experiment:
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
         self._loaded: dict[int | None, Dataset] = {}
+        if dataset is not None:
+            self._keep(recipe, seed, dataset)
 
     @property
     def steps(self) -> int:
@@ -214,9 +219,12 @@ class Experiment:
     def _dataset(self, recipe: Recipe, seed: int) -> Dataset:
         wanted = seed if recipe.data.simulated else None
         if wanted not in self._loaded:
-            read = recipe.data.load(self.root, seed)
-            self._loaded = {wanted: replace(read, tables={part: recipe.gaps.closed(table) for part, table in read.tables.items()})}
+            self._keep(recipe, seed, recipe.data.load(self.root, seed))
         return self._loaded[wanted]
+
+    def _keep(self, recipe: Recipe, seed: int, read: Dataset) -> None:
+        closed = {part: recipe.gaps.closed(table) for part, table in read.tables.items()}
+        self._loaded = {seed if recipe.data.simulated else None: replace(read, tables=closed)}
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
