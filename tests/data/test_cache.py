@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from samples import kdd_lines, put
+from samples import kdd_lines, put, skab_lines
 from vedette.data import cache
 from vedette.data.dataset import Dataset
 from vedette.data.datasets import lines
 from vedette.data.datasets.block import Block
 from vedette.data.datasets.kdd99 import Kdd99
 from vedette.data.datasets.nbaiot import NBaiot
+from vedette.data.datasets.skab import Skab
 from vedette.data.datasets.table import TableFiles
 from vedette.data.stored import Stored
 from vedette.data.table import Coded, Table
@@ -30,6 +31,7 @@ from vedette.errors import DataBroken
 
 ROWS = [f"{i % 7},{'ab'[i % 2]},{i / 8},{'on' if i % 3 else 'off'},{i % 5 == 0:d}" for i in range(60)]
 OWN = "\n".join(["when,device,flow,state,label", *ROWS, ""])
+SKAB = {"skab/valve1/0.csv": skab_lines(), "skab/anomaly-free/anomaly-free.csv": skab_lines(labelled=False)}
 MINE = TableFiles(files=("own.csv",), node="device", time="when", label="label")
 
 
@@ -43,7 +45,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return put(tmp_path / "root", {"own.csv": OWN, "kdd99/kddcup.data_10_percent.gz": kdd_lines(), "kdd99/corrected": kdd_lines() * 2})
+    return put(
+        tmp_path / "root", {"own.csv": OWN, "kdd99/kddcup.data_10_percent.gz": kdd_lines(), "kdd99/corrected": kdd_lines() * 2, **SKAB}
+    )
 
 
 def content(dataset: Dataset) -> object:
@@ -76,8 +80,8 @@ def settle(*paths: Path) -> None:
         os.utime(path, (past, past))
 
 
-@pytest.mark.parametrize("loader", [MINE, Kdd99(check=False)], ids=["own", "kdd99"])
-def test_the_second_load_is_the_first_to_the_bit(root: Path, loader: TableFiles | Kdd99, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loader", [MINE, Kdd99(check=False), Skab(check=False, folders=("valve1",))], ids=["own", "kdd99", "skab"])
+def test_the_second_load_is_the_first_to_the_bit(root: Path, loader: TableFiles | Kdd99 | Skab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VEDETTE_CACHE", "off")
     plain = loader.load(root)
     monkeypatch.undo()

@@ -139,6 +139,10 @@ def test_skab(tmp_path: Path, end: str) -> None:
     assert free.label is not None
     assert table.label.tolist() == [0, 0, 1, 0]
     assert free.label.tolist() == [0, 0, 0, 0]
+    assert table.change is not None
+    assert free.change is not None
+    assert table.change.tolist() == [0, 1, 0, 0]
+    assert free.change.tolist() == [0, 0, 0, 0]
     assert table.column("group").texts() == ["valve1/0"] * 4
     assert table.time is not None
     assert table.time[0] == datetime(2020, 3, 9, 10, 14, 30, tzinfo=UTC).timestamp()
@@ -428,6 +432,7 @@ def agrees_with_skab(table: Table, data: bytes) -> None:
     times = [datetime.strptime(row[0], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp() for row in rows]
     np.testing.assert_array_equal(table.time, times)
     np.testing.assert_array_equal(table.label, [float(row[9]) for row in rows])
+    np.testing.assert_array_equal(table.change, [float(row[10]) for row in rows])
     assert all(earlier <= later for earlier, later in pairwise(times))
 
 

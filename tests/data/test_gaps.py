@@ -57,6 +57,16 @@ def test_resampling_takes_the_mean_of_what_is_known_and_keeps_anomalies() -> Non
     assert segment_starts(even, pause=5).tolist() == [0, 0, 2]
 
 
+def test_a_change_is_kept_once() -> None:
+    table = replace(readings([1, 3, 5, 7], time=[0, 30, 61, 300]), change=np.array([0, 1, 0, 1], dtype=np.int8))
+    even = Gaps(resample=60, fill="forward", limit=2).closed(table)
+    assert even.time is not None
+    assert even.change is not None
+    assert even.time.tolist() == [60, 120, 180, 240, 360]
+    assert even.change.tolist() == [1, 0, 0, 0, 1]
+    assert even.change.dtype == np.int8
+
+
 def test_missing_rows_are_filled_up_to_the_limit() -> None:
     table = readings([1, 2, 8], time=[0, 60, 360], label=[0, 0, 1])
     even = Gaps(resample=60, fill="forward", limit=2).closed(table)

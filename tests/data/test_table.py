@@ -20,6 +20,7 @@ def small() -> Table:
         (Coded.of(["on", "off", "on", "idle"]), Coded.of(["80", "22", "80", "443"])),
         label=np.array([0, 1, 0, 1], dtype=np.int8),
         kind=Coded.of(["normal", "leak", "normal", "spike"]),
+        change=np.array([0, 1, 0, 1], dtype=np.int8),
         group=Coded.of(["a", "a", "b", "b"]),
         time=np.array([0.0, 1.0, 0.0, 1.0]),
     )
@@ -28,7 +29,7 @@ def small() -> Table:
 def rows_of(table: Table) -> list[tuple[object, ...]]:
     """The table as plain rows; what is not known is left out."""
     columns = [table.numbers.tolist(), *(column.texts() for column in table.categories)]
-    columns += [column.tolist() for column in (table.label, table.time) if column is not None]
+    columns += [column.tolist() for column in (table.label, table.change, table.time) if column is not None]
     columns += [column.texts() for column in (table.kind, table.group) if column is not None]
     return [tuple(map(str, row)) for row in zip(*columns, strict=True)]
 
@@ -74,7 +75,7 @@ def test_taken_rows_keep_all_their_columns(rows: np.ndarray | slice, numbers: li
 
 def test_what_is_not_known_stays_so() -> None:
     taken = Table.from_array(np.zeros((3, 1))).take(slice(1, None))
-    assert (taken.label, taken.kind, taken.group, taken.time) == (None, None, None, None)
+    assert (taken.label, taken.kind, taken.change, taken.group, taken.time) == (None,) * 5
 
 
 def test_selected_features_stand_in_the_order_asked_for() -> None:
@@ -154,6 +155,7 @@ def test_what_cannot_be_stacked() -> None:
         ({"categories": (Coded.of("abcd"),)}, "2 category features, but 1 columns"),
         ({"categories": (Coded.of("abcd"), Coded.of("abc"))}, "'port' has 3 rows where the numbers have 4"),
         ({"label": np.zeros(5)}, "'label' has 5 rows where the numbers have 4"),
+        ({"change": np.zeros(3)}, "'change' has 3 rows where the numbers have 4"),
         ({"kind": Coded.of("ab")}, "'kind' has 2 rows"),
         ({"group": Coded.of("")}, "'group' has 0 rows"),
         ({"time": np.zeros(1)}, "'time' has 1 rows"),
@@ -161,7 +163,7 @@ def test_what_cannot_be_stacked() -> None:
 )
 def test_columns_of_wrong_length_are_refused(wrong: dict, said: str) -> None:
     table = small()
-    values = {name: getattr(table, name) for name in ("features", "numbers", "categories", "label", "kind", "group", "time")}
+    values = {name: getattr(table, name) for name in ("features", "numbers", "categories", "label", "kind", "change", "group", "time")}
     with pytest.raises(DataUnusable, match=said):
         Table(**(values | wrong))
 

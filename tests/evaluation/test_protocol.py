@@ -225,6 +225,7 @@ def test_the_first_rows_of_each_group_are_trained_on_as_normal_ones() -> None:
     codes = np.array([0] * 30 + [1] * 10 + [0] * 5 + [2] * 20, dtype=np.int32)
     label = (np.arange(65) % 4 == 0).astype(np.int8)
     table = Table((Feature("n"),), np.arange(65.0)[:, None], label=label, kind=Coded.of(["x"] * 65), group=Coded(codes, ("a", "b", "c")))
+    table = replace(table, change=label)
     parts = Protocol(first=12, calibration=0.25, split="time").parts(Dataset("it", {"all": table}, ordered=True), seed=0)
     numbers = {name: getattr(parts, name).numbers[:, 0].tolist() for name in ("train", "calibration", "test")}
     assert numbers["train"] == [*range(9), *range(30, 38), *range(45, 54)]
@@ -232,6 +233,8 @@ def test_the_first_rows_of_each_group_are_trained_on_as_normal_ones() -> None:
     assert numbers["test"] == [*range(12, 30), *range(40, 45), *range(57, 65)]
     assert parts.train.label is not None
     assert not parts.train.label.any()
+    assert parts.train.change is parts.train.kind is None
+    np.testing.assert_array_equal(parts.test.change, parts.test.label)
     np.testing.assert_array_equal(parts.test.label, label[np.array(numbers["test"], dtype=int)])
     with pytest.raises(DataUnusable, match="nothing to test on"):
         Protocol(first=40).parts(Dataset("it", {"all": table}, ordered=True), seed=0)

@@ -16,6 +16,7 @@ from vedette.metrics.events import (
     FalseAlarms,
     delays,
     event_rates,
+    point_adjusted,
     point_adjusted_f1,
     precision_at_recall,
     recall_at_precision,
@@ -153,6 +154,7 @@ def test_false_alarms_are_what_they_are_defined_to_be(table: list[tuple[int, int
 
 def test_point_adjustment_worked_out_by_hand() -> None:
     # Events 1-3 and 10-11 count as flagged throughout: 5 rows found, 2 missed, rows 0, 4 and 8 false.
+    assert np.flatnonzero(point_adjusted(LABEL, FLAGS)).tolist() == [0, 1, 2, 3, 4, 8, 10, 11]
     assert point_adjusted_f1(LABEL, FLAGS) == pytest.approx(2 * 5 / (2 * 5 + 2 + 3))
 
 

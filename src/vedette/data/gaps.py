@@ -27,7 +27,8 @@ class Gaps(Settings):
     ----------
     resample
         Seconds: one row for each so long stretch of time, at its end, with the mean of the known numbers, the last text, and the
-        anomaly if there was one. Where nothing was read there is no row, and no window spans it. None: rows stay as they are.
+        anomaly and the change if there was one. Where nothing was read there is no row, and no window spans it. None: rows stay as
+        they are.
     fill
         ``"forward"``: what is missing is as it was last known in the same group, for at most `limit` rows; after `resample` also rows
         that are missing altogether. ``"none"``: nothing.
@@ -105,6 +106,7 @@ def _resampled(table: Table, step: float, more: int) -> Table:
         categories=tuple(column.take(lasts[rows]) for column in table.categories),
         label=None if label is None else label[taken],
         kind=None if kind is None else Coded(kind.codes[taken], kind.levels),
+        change=None if table.change is None else np.where(after > 0, 0, np.maximum.reduceat(table.change, starts)[rows]).astype(np.int8),
         group=None if table.group is None else table.group.take(lasts[rows]),
         time=(place + 1) * step,
         place=place,

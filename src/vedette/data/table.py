@@ -111,6 +111,8 @@ class Table:
         [rows] int8, 1 = anomaly; None if unknown.
     kind
         The kind of each anomaly (attack type, fault), if known.
+    change
+        [rows] int8, 1 = a change begins here (a fault sets in, grows, ends); None if unknown.
     group
         Where each row belongs by nature (device, machine, experiment), if known. Rows of a group stand together in time order.
     time
@@ -130,6 +132,7 @@ class Table:
     categories: tuple[Coded, ...] = ()
     label: Array | None = None
     kind: Coded | None = None
+    change: Array | None = None
     group: Coded | None = None
     time: Array | None = None
     place: Array | None = None
@@ -141,7 +144,7 @@ class Table:
             raise DataUnusable(f"{len(self.category_features)} category features, but {len(self.categories)} columns of them")
         columns = [(feature.name, column.codes) for feature, column in zip(self.category_features, self.categories, strict=True)]
         columns += [(name, column.codes) for name, column in (("kind", self.kind), ("group", self.group)) if column is not None]
-        known = (("label", self.label), ("time", self.time), ("place", self.place))
+        known = (("label", self.label), ("change", self.change), ("time", self.time), ("place", self.place))
         columns += [(name, column) for name, column in known if column is not None]
         for name, column in columns:
             if len(column) != len(self):
@@ -194,6 +197,7 @@ class Table:
             categories=tuple(column.take(rows) for column in self.categories),
             label=None if self.label is None else self.label[rows],
             kind=None if self.kind is None else self.kind.take(rows),
+            change=None if self.change is None else self.change[rows],
             group=None if self.group is None else self.group.take(rows),
             time=None if self.time is None else self.time[rows],
             place=self._places(rows),
@@ -283,6 +287,7 @@ def concat(tables: Sequence[Table]) -> Table:
         categories=tuple(Coded.concat(columns) for columns in zip(*(table.categories for table in tables), strict=True)),
         label=_if_all_known(np.concatenate, [table.label for table in tables]),
         kind=_if_all_known(Coded.concat, [table.kind for table in tables]),
+        change=_if_all_known(np.concatenate, [table.change for table in tables]),
         group=_if_all_known(Coded.concat, [table.group for table in tables]),
         time=_if_all_known(np.concatenate, [table.time for table in tables]),
         place=_places_apart(tables),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from vedette.data.fleet import Fleet
 from vedette.data.table import Coded, Table
 from vedette.detectors.base import Detector
+from vedette.evaluation.diagnostics import Diagnosed, Diagnostic, diagnostic_figures
 from vedette.evaluation.plots import Tradeoff
 from vedette.evaluation.recordings import Recordings, Told, event_figures
 from vedette.message import Array
@@ -97,12 +98,12 @@ def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], 
     ]
 
 
-def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any], diagnostics: Collection[Diagnostic] = ()) -> list[dict[str, Any]]:
     """Return one row of metrics a node, and one ("*") for all together.
 
     The pooled row adds up the counts of all nodes. Its ranking metrics rank all rows together, in units of each node's threshold,
     where nodes have their own rows; where every node scores the same rows they are the mean over the nodes. Where rows follow each other
-    in time there are `EVENT_FIGURES` too.
+    in time there are `EVENT_FIGURES` too, and the diagnostics asked for.
 
     Parameters
     ----------
@@ -110,9 +111,10 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
         One method's scores.
     about
         ``method``, ``protocol``, ``split``, ``seed``; goes into each row.
+    diagnostics
+        Which of them; none unless somebody asks.
     """
-    told = [Told.of(part.recordings, part.label, part.score, part.threshold) for part in scored if part.recordings is not None]
-    events = [event_figures([each]) for each in told] if len(told) == len(scored) else [{} for _ in scored]
+    events, all_events = _in_time(scored, diagnostics)
     nodes = [(part, Confusion.of(part.label, part.score > part.threshold), _ranks(part.label, part.score)) for part in scored]
     rows = [
         _row(part.node, counts, {**ranks, **figures}, part.threshold, about)
@@ -128,8 +130,7 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any]) -> list[dict
         together = {key: _mean([ranks[key] for _, _, ranks in nodes]) for key in nodes[0][2]}
     else:
         together = _ranks(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
-    if told and len(told) == len(scored):
-        together |= event_figures(told)
+    together |= all_events
     thresholds = {part.threshold for part in scored}
     return [_row("*", total, together, thresholds.pop() if len(thresholds) == 1 else None, about), *rows]
 
@@ -204,6 +205,19 @@ def _ranks(label: Array, score: Array) -> dict[str, float | None]:
     """Return what does not depend on the threshold: areas, precision at a recall of 75 % and recall at a precision of 75 %."""
     at = {"precision_at_recall_75": precision_at_recall(label, score), "recall_at_precision_75": recall_at_precision(label, score)}
     return {**ranking(label, score), **at}
+
+
+def _in_time(
+    scored: Sequence[Scored], diagnostics: Collection[Diagnostic]
+) -> tuple[list[dict[str, float | None]], dict[str, float | None]]:
+    """Return the figures of rows that follow each other, of each part and of all together; none unless all parts have such rows."""
+    ordered = [(part, part.recordings) for part in scored if part.recordings is not None]
+    if not ordered or len(ordered) < len(scored):
+        return [{} for _ in scored], {}
+    told = [Told.of(recordings, part.label, part.score, part.threshold) for part, recordings in ordered]
+    looked = [Diagnosed.of(recordings, part.label, part.score > part.threshold, diagnostics) for part, recordings in ordered]
+    each = [event_figures([one]) | diagnostic_figures([other]) for one, other in zip(told, looked, strict=True)]
+    return each, event_figures(told) | diagnostic_figures(looked)
 
 
 def _relative(part: Scored) -> Array:

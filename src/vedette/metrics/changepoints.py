@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.message import Array
 
-__all__ = ["NabCounts", "changes", "nab"]
+__all__ = ["PROFILES", "NabCounts", "changes", "nab"]
 
 # What a false alarm and a missed change cost, by NAB's profile; a change found at once earns 1.
 PROFILES = {"standard": (-0.11, -1.0), "low_fp": (-0.22, -1.0), "low_fn": (-0.11, -2.0)}

@@ -14,6 +14,8 @@ __all__ = [
     "FalseAlarms",
     "delays",
     "event_rates",
+    "pair",
+    "point_adjusted",
     "point_adjusted_f1",
     "precision_at_recall",
     "recall_at_precision",
@@ -52,7 +54,7 @@ class EventCounts(NamedTuple):
         ValueError
             The two differ in length.
         """
-        truth, flagged = _pair(label, decision)
+        truth, flagged = pair(label, decision)
         found, justified = _touched(truth, flagged), _touched(flagged, truth)
         return cls(len(found), int(found.sum()), len(justified), int((~justified).sum()))
 
@@ -129,7 +131,7 @@ class FalseAlarms(NamedTuple):
         ValueError
             The arrays differ in length, or a row stands for less than 0 seconds.
         """
-        truth, flagged = _pair(label, decision)
+        truth, flagged = pair(label, decision)
         durations = np.asarray(seconds, dtype=np.float64)
         if durations.shape not in {(), truth.shape} or not (durations >= 0).all():
             raise ValueError("a row stands for 0 or more seconds: give one number, or one a row")
@@ -163,7 +165,7 @@ def delays(label: Array, decision: Array, time: Array | None = None) -> Array:
     ValueError
         The arrays differ in length, or time falls.
     """
-    truth, flagged = _pair(label, decision)
+    truth, flagged = pair(label, decision)
     clock = np.arange(len(truth), dtype=np.float64) if time is None else np.asarray(time, dtype=np.float64)
     if clock.shape != truth.shape or not (np.diff(clock) >= 0).all():
         raise ValueError("time must be one number a row, and never fall")
@@ -185,6 +187,28 @@ def typical_delay(delay: Array) -> dict[str, float | None]:
     found = given[~np.isnan(given)]
     middle = {"mean": float(found.mean()), "median": float(np.median(found))} if len(found) else {"mean": None, "median": None}
     return {**middle, "found": len(found), "missed": len(given) - len(found)}
+
+
+def point_adjusted(label: Array, decision: Array) -> Array:
+    """Return flags as older papers adjust them, [rows] bool: every row of a found event is taken for flagged. See `point_adjusted_f1`.
+
+    Parameters
+    ----------
+    label
+        [rows] of one series, in the order of time, 1 = anomaly.
+    decision
+        [rows], 1 = flagged.
+
+    Raises
+    ------
+    ValueError
+        The two differ in length.
+    """
+    truth, flagged = pair(label, decision)
+    first, last = runs(truth)
+    adjusted = flagged.copy()
+    adjusted[truth] = np.repeat(_touched(truth, flagged), last - first + 1)
+    return adjusted
 
 
 def point_adjusted_f1(label: Array, decision: Array) -> float | None:
@@ -211,11 +235,7 @@ def point_adjusted_f1(label: Array, decision: Array) -> float | None:
     the "adjusted" alarms of its evaluation.
     Kim et al., "Towards a Rigorous Evaluation of Time-Series Anomaly Detection", AAAI 2022.
     """
-    truth, flagged = _pair(label, decision)
-    first, last = runs(truth)
-    adjusted = flagged.copy()
-    adjusted[truth] = np.repeat(_touched(truth, flagged), last - first + 1)
-    return rates(Confusion.of(truth, adjusted))["f1"]
+    return rates(Confusion.of(label, point_adjusted(label, decision)))["f1"]
 
 
 def precision_at_recall(label: Array, score: Array, recall: float = 0.75) -> float | None:
@@ -266,7 +286,14 @@ def runs(flags: Array) -> tuple[Array, Array]:
     return np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1
 
 
-def _pair(label: Array, decision: Array) -> tuple[Array, Array]:
+def pair(label: Array, decision: Array) -> tuple[Array, Array]:
+    """Return what is anomalous and what is flagged, [rows] bool each.
+
+    Raises
+    ------
+    ValueError
+        The two differ in length, or have more than one axis.
+    """
     truth, flagged = np.asarray(label) != 0, np.asarray(decision) != 0
     if truth.shape != flagged.shape or truth.ndim != 1:
         raise ValueError(f"labels and decisions must be two arrays of as many rows, not of the shapes {truth.shape} and {flagged.shape}")

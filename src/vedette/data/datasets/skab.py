@@ -113,6 +113,6 @@ def _experiment(path: Path, name: str, labelled: bool) -> Table:
     if back.size:
         raise DataBroken(f"{path}:{back[0] + 3}: column 'datetime' goes back in time; the rows are not as they were recorded")
     rows = len(time)
-    label = content.flags["anomaly"] if labelled else np.zeros(rows, dtype=np.int8)
+    label, change = (content.flags[name] if labelled else np.zeros(rows, dtype=np.int8) for name in ("anomaly", "changepoint"))
     group = Coded(np.zeros(rows, dtype=np.int32), (name if labelled else FREE,))
-    return Table(SENSORS, content.numbers, label=label, group=group, time=time)
+    return Table(SENSORS, content.numbers, label=label, change=change, group=group, time=time)
