@@ -26,6 +26,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report.html"
 
 
+@pytest.fixture(scope="module")
+def comparison(report: Path) -> Path:
+    run = json.loads((report.parent / "metrics.json").read_text())
+    for row in run["rows"]:
+        row["f1"] = None if row["f1"] is None else row["f1"] * 0.9
+    other = report.parent.parent / "other"
+    other.mkdir()
+    (other / "metrics.json").write_text(json.dumps(run))
+    page = report.parent.parent / "compare.html"
+    assert vedette("compare", report.parent, other, "--out", page).returncode == 0
+    return page
+
+
 def browse(report: Path, scratch: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM is not None
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={scratch / 'profile'}", *flags, report.as_uri()]
@@ -37,14 +50,23 @@ def test_what_the_browser_makes_of_it_is_what_was_meant(report: Path, tmp_path: 
     run = json.loads((report.parent / "metrics.json").read_text())
     federated = next(row for row in run["rows"] if (row["method"], row["split"], row["node"]) == ("federated", "test", "*"))
     assert f"{federated['f1']:.3f}" in page
-    for heading in ("How well each method does", "As events", "What another threshold would give", "How training went", "Scores over time"):
+    for heading in (
+        "How well each method does",
+        "As events",
+        "What another threshold would give",
+        "How training went",
+        "Scores over time",
+        "A: longest",
+    ):
         assert heading in page
     assert page.count("<svg") >= 5
     assert not re.search(r"(src|href)=\"(https?:)?//", page)
     assert report.stat().st_size < 3_000_000
 
 
-def test_it_draws_in_light_and_dark(report: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["report", "comparison"])
+def test_it_draws_in_light_and_dark(what: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    report: Path = request.getfixturevalue(what)
     shades = []
     for name, flags in {"light": [], "dark": ["--blink-settings=preferredColorScheme=0"]}.items():
         picture = tmp_path / f"{name}.png"
@@ -63,3 +85,22 @@ def test_it_prints(report: Path, tmp_path: Path) -> None:
     assert content.startswith(b"%PDF-")
     pages = len(re.findall(rb"/Type\s*/Page\b", content))
     assert 2 <= pages <= 20
+
+
+def test_magnifying_needs_no_script_and_does_not_print(report: Path, tmp_path: Path) -> None:
+    source = report.read_text()
+    section = '<section id="scores">'
+    alone = f"<style>section, header, main > details {{ display: none; }} #scores {{ display: block; }}</style>{section}"
+    pictures, papers = [], []
+    for size in ("once", "fourfold"):
+        page = tmp_path / f"{size}.html"
+        wanted = source.replace(" checked>", ">").replace(f'class="{size}" name="zoom-0"', f'class="{size}" name="zoom-0" checked')
+        page.write_text(wanted.replace(section, alone))
+        browse(page, tmp_path / size, f"--screenshot={tmp_path / 'page.png'}", "--window-size=1250,2400")
+        pictures.append(np.asarray(image.imread(tmp_path / "page.png"))[..., :3].sum(axis=2).T)
+        browse(page, tmp_path / size, f"--print-to-pdf={tmp_path / 'page.pdf'}", "--no-pdf-header-footer")
+        papers.append(len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())))
+    # The first picture is four times as tall, so that all below it moves down.
+    ends = [int(np.flatnonzero(picture.min(axis=0) < 2)[-1]) for picture in pictures]
+    assert ends[1] > ends[0] + 300
+    assert papers[0] == papers[1]

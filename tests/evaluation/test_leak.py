@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from vedette.data.table import Coded, Feature, Table
 from vedette.evaluation.leak import SPLITS, leak_recipe, leaks_of
 from vedette.evaluation.protocol import Protocol
 from vedette.evaluation.recipe import Recipe, load_recipe
+from vedette.evaluation.report import write_report
 
 CLASSIFIER = """
 title = "told apart"
@@ -62,7 +64,14 @@ def test_the_gap_is_there_where_rows_give_their_device_away(tmp_path: Path, leak
     assert gap > 0.15 if leaking else abs(gap) < 0.05
     assert found["random", "auc_roc"]["mean"] > 0.9
     assert found["random", "auc_roc"]["gap"] is None
-    assert (tmp_path / "out" / "report.html").is_file()
+    # The report says so, from what metrics.json holds alone too.
+    report = (tmp_path / "out" / "report.html").read_text()
+    stored = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert [{**each, "values": None} for each in stored["leak"]] == [{**each, "values": None} for each in said["leaks"]]
+    assert len(stored["leak"][0]["values"]) == 2
+    write_report(tmp_path / "again.html", stored)
+    section = re.compile(r'<section id="leak">.*?</section>', re.S)
+    assert section.search(report)[0] == section.search((tmp_path / "again.html").read_text())[0]  # type: ignore[index]
 
 
 def test_people_get_a_table(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import re
@@ -20,6 +21,7 @@ import pytest
 from vedette.errors import StorageError
 from vedette.evaluation import plots
 from vedette.evaluation.plots.canvas import WIDTH
+from vedette.evaluation.plots.stretches import stretches_of
 from vedette.evaluation.plots.thinning import decimate
 from vedette.evaluation.report import Curve, Holding, Trace, write_report
 from vedette.evaluation.report.wording import duration, figure, percentage, volume
@@ -248,6 +250,41 @@ def test_undefined_figures_are_dashes(tmp_path: Path) -> None:
     assert page.cells[0]["federated"]["f1*"] == "*"
 
 
+def test_diagnostics_stand_apart_and_none_is_best(tmp_path: Path) -> None:
+    run = make_run()
+    plain = written(tmp_path, run)
+    assert "Diagnostics" not in plain.text
+    for row in run["rows"]:
+        row["point_adjusted_f1"] = 0.75 if row["method"] == "random" else 0.5
+    page = written(tmp_path, run)
+    assert "Diagnostics – not to be compared by" in page.text
+    assert "random scores reach the state of the art (Kim et al., AAAI 2022)" in page.text
+    assert "Affiliation" not in page.text
+    (place,) = (i for i, cells in enumerate(page.cells) if any("point_adjusted_f1" in each for each in cells.values()))
+    assert {method: cells["point_adjusted_f1"] for method, cells in page.cells[place].items()} == {
+        method: "0.750" if method == "random" else "0.500" for method in METHODS
+    }
+    assert not any(at == place for at, _, _ in page.best)
+    for row in run["rows"]:
+        del row["point_adjusted_f1"]
+        row |= {"affiliation_precision": 0.5, "affiliation_recall": None, "affiliation_f1": None}
+    page = written(tmp_path, run)
+    assert "Affiliation precision" in page.text
+    assert "Point-adjusted" not in page.text
+
+
+def test_scores_of_change_points_stand_where_there_are_any(tmp_path: Path) -> None:
+    run = make_run()
+    for row in run["rows"]:
+        row |= {"events": 3, "event_f1": 0.5}
+    page = written(tmp_path, run)
+    assert "nab_standard" not in page.cells[1]["federated"]
+    for row in run["rows"]:
+        row["nab_standard"] = -12.34
+    page = written(tmp_path, run)
+    assert page.cells[1]["federated"]["nab_standard"] == "-12.3"
+
+
 def test_an_empty_run_still_makes_a_page(tmp_path: Path) -> None:
     assert "No method was scored on test readings" in written(tmp_path, {"rows": []}).text
 
@@ -261,7 +298,7 @@ def test_names_from_users_cannot_leave_their_place(tmp_path: Path) -> None:
     harmless(page)
     for shown in ("<script>alert(1)</script>", "$x^2$ and $\\alpha", "ポンプ四号機", "{{ 7*7 }}", "a b\ufffd\ufffdc", "nnnn…"):
         assert shown in page.text
-    assert page.closed == len(page.tags) - page.tags.count("meta")
+    assert page.closed == len(page.tags) - page.tags.count("meta") - page.tags.count("input")
 
 
 def test_hostile_names_stay_text_inside_figures() -> None:
@@ -515,3 +552,98 @@ def test_what_nodes_hold_is_drawn_for_few_and_for_many(tmp_path: Path) -> None:
     assert "Nodes that hold alike are bundled" in many.text
     assert many.size < 600_000
     harmless(many)
+
+
+def test_the_most_telling_stretches_are_chosen() -> None:
+    label, score = np.zeros(3000), np.full(3000, 0.1)
+    label[500:520] = label[900:940] = label[1500:1530] = label[2000:2010] = 1
+    score[505] = score[1510:1530] = 0.9  # 20 and 30 rows long: found
+    score[100], score[2500:2503], score[2009:2013] = 0.8, [0.7, 2.0, 0.7], 9.0  # the last touches an anomaly
+    found, missed, false = stretches_of(score, label, 0.5, None)
+    assert (found.kind, found.begin, found.end) == ("found", 1500, 1530)
+    assert (missed.kind, missed.begin, missed.end) == ("missed", 900, 940)
+    assert (false.kind, false.begin, false.end) == ("false", 2500, 2503)
+    assert (found.first, found.last) == (1440, 1590)
+    # Readings of another recording are no surroundings.
+    time = np.arange(3000.0)
+    time[1495:] += 1e6
+    time[1540:] -= 2e6
+    assert stretches_of(score, label, 0.5, time)[0][3:] == (1495, 1540)
+    # Without truth, the highest alert; what a closer look would not show closer, not at all.
+    assert [(each.kind, each.begin) for each in stretches_of(score, None, 0.5, None)] == [("alert", 2009)]
+    assert stretches_of(score[440:590], label[440:590], 0.5, None) == []
+
+
+def test_a_false_alarm_beside_an_anomaly_is_shown_where_there_is_no_other() -> None:
+    label, score = np.zeros(2000), np.zeros(2000)
+    label[800:850], score[820:900] = 1, 1.0
+    found, false = stretches_of(score, label, 0.5, None)
+    assert (found.begin, false.kind, false.begin, false.end) == (800, "false", 850, 900)
+    # A gap in time ends an alarm, so that this one began without an anomaly.
+    time = np.arange(2000.0) + 1e6 * (np.arange(2000) >= 870)
+    assert stretches_of(score, label, 0.5, time)[1][1:] == (870, 900, 870, 960)
+
+
+def test_a_late_alert_is_within_the_closer_look() -> None:
+    label, score = np.zeros(5000), np.zeros(5000)
+    label[1000:2500], score[1900] = 1, 1.0
+    (found,) = stretches_of(score, label, 0.5, None)
+    assert found.first == 940
+    assert 1900 < found.last < 2000
+
+
+def test_the_report_looks_closer_reading_by_reading(tmp_path: Path) -> None:
+    label, score = np.zeros(20_000, dtype=np.int64), np.full(20_000, 0.1)
+    label[4000:4040] = label[9000:9030] = 1
+    score[4010:4030], score[15_000:15_004] = 0.9, 0.8
+    page = written(tmp_path, make_run(), (), [make_trace(rows=20_000, score=score, label=label, time=np.arange(20_000) * 60.0)])
+    for text in (
+        "A: longest anomaly found", "at 2.78 days, alert on 20 of 40 readings", "B: longest anomaly missed", "at 6.25 days, 30 readings",
+        "C: highest false alarm", "at 10.42 days, 4 readings", "min since it began", "Letters below a picture",
+    ):  # fmt: skip
+        assert text in page.text
+    harmless(page)
+    # Each reading is a corner of the line: 60 before it, 40 in it, 60 after it.
+    noisy = make_trace(rows=20_000, score=score + np.random.default_rng(0).random(20_000) * 0.1, label=label)
+    figure = plots.detail_figure([noisy], plots.styles(["federated"])) or ""
+    assert 160 in [len(re.findall(r"[ML] ", path)) for path in re.findall(r' d="([^"]*)"', figure)]
+    names = [value for tag, name, value in page.attributes if (tag, name) == ("input", "name")]
+    assert names == ["zoom-0"] * 3
+    assert page.source.count(" checked>") == 1
+    assert "Letters below" not in written(tmp_path, make_run(), (), [make_trace(rows=90)]).text
+
+
+LEAKS = [
+    {"method": method, "split": split, "figure": key, "mean": mean, "spread": 0.01, "gap": None if split == "random" else 0.9 - mean}
+    | {"values": [mean - 0.01, mean + 0.01]}
+    for method in ("local", "federated")
+    for key in ("f1", "auc_roc")
+    for split, mean in (("random", 0.9), ("distinct", 0.88), ("temporal", 0.7), ("grouped", 0.45 if method == "local" else 0.9))
+]
+
+
+def test_the_leak_meter_is_drawn_and_said(tmp_path: Path) -> None:
+    assert "Leak meter" not in written(tmp_path, make_run()).text
+    stored = json.loads(json.dumps(make_run(protocols=("random", "distinct", "temporal", "grouped"), leak=LEAKS)))
+    page = written(tmp_path, stored)
+    harmless(page)
+    assert "Leak meter: what the random split gives for free" in page.text
+    assert (
+        "Trained alone: a table made with rows split at random would promise F1 0.900; with equal rows kept on one side it is 0.880, "
+        "on later readings of the same machines it is 0.700, on machines or experiments that nobody has learned from it is 0.450. "
+        "What the random split gives for free: up to 0.450, 50.0 % of what it promises." in page.text
+    )
+    assert "<td><b>0.450</b><small>± 0.010</small></td><td>0.450</td>" in page.source
+    assert 'aria-label="F1, ROC-AUC, PR-AUC under random, distinct, temporal, grouped splits"' in page.source
+    assert "nobody has learned from, each in turn" in page.text
+
+
+def test_a_split_that_gives_nothing_is_said_to_give_nothing(tmp_path: Path) -> None:
+    level = [{**each, "mean": 0.9, "gap": None if each["split"] == "random" else 0.0} for each in LEAKS]
+    assert "To F1 the random split gives nothing for free here." in written(tmp_path, make_run(leak=level)).text
+    ranked = [each if each["figure"] == "auc_roc" else {**each, "mean": 0.5, "gap": 0.0} for each in LEAKS]
+    said = "ROC-AUC shows more of it: 0.450 higher at random than on machines or experiments that nobody has learned from."
+    assert said in written(tmp_path, make_run(leak=ranked)).text
+    unknown = [{**each, "mean": None, "spread": None, "gap": None, "values": []} for each in LEAKS]
+    assert "what it gives for free is not known" in written(tmp_path, make_run(leak=unknown)).text
+    assert "Leak meter" not in written(tmp_path, make_run(leak=[each for each in LEAKS if each["split"] == "random"])).text

@@ -29,11 +29,11 @@ def leak(
 ) -> None:
     """Train the same detector under random, temporal and grouped splits of the same rows, and say what the random one gives for free.
 
-    Example: vedette leak skab-anomaly --data ~/data --method local --quick
+    Example: vedette leak skab-anomaly --data ~/data --quick --set detector.threshold.fit=federated --out leak
     """
     from vedette.cli.show import console, listing, progress
     from vedette.evaluation.experiment import Experiment
-    from vedette.evaluation.leak import FIGURES, SPLITS, leak_recipe, leaks_of
+    from vedette.evaluation.leak import FIGURES, SPLITS, leak_recipe, leaks_of, with_leaks
     from vedette.evaluation.recipe import load_recipe
     from vedette.evaluation.report import write_report
     from vedette.files import write_atomic
@@ -44,10 +44,11 @@ def leak(
     experiment = Experiment(metered, root, seed, metered.chosen_protocols("both"), dataset=dataset)
     with progress(lambda: experiment.steps, quiet or as_json) as experiment.on_progress:
         result = experiment.run()
-    leaks = leaks_of(result.run)
+    leaks, written = leaks_of(result.run), list[Path]()
     if out is not None:
-        write_report(out / "report.html", result.run, result.curves, result.traces, result.holdings, result.tradeoffs)
-        write_atomic(out / "metrics.json", json.dumps(result.run, indent=1))
+        run, written = with_leaks(result.run), [out / "report.html", out / "metrics.json"]
+        write_report(written[0], run, result.curves, result.traces, result.holdings, result.tradeoffs)
+        write_atomic(written[1], json.dumps(run, indent=1))
     if as_json:
         typer.echo(json.dumps({"schema": "vedette.leak/1", "recipe": chosen.name, "leaks": [each._asdict() for each in leaks]}, indent=1))
         return
@@ -59,6 +60,8 @@ def leak(
             cells = [_cell(next(e for e in leaks if (e.method, e.split, e.figure) == (one, split, figure))) for figure in FIGURES]
             rows.append([split, *cells, SPLITS[split]])
         terminal.print(listing(["split", *(f"{name} (random is higher by)" for name in FIGURES.values()), "held out"], rows))
+    for file in written:
+        terminal.print(f"wrote {file}", soft_wrap=True, markup=False)
 
 
 def _cell(each: Leak) -> str:

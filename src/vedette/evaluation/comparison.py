@@ -28,6 +28,8 @@ class Compared(NamedTuple):
         This run less the first: mean and standard deviation over pairs of the same seed and node; None for the first run, or without pairs.
     pairs
         How many.
+    values, gaps
+        What the means are of: seed by seed, and pair by pair.
     """
 
     protocol: str
@@ -38,6 +40,8 @@ class Compared(NamedTuple):
     difference: float | None
     spread: float | None
     pairs: int
+    values: tuple[float, ...] = ()
+    gaps: tuple[float, ...] = ()
 
 
 def read_run(place: str) -> dict[str, Any]:
@@ -100,14 +104,14 @@ def _compared(
     whole = [row[figure] for row in rows if row["node"] == "*" and row.get(figure) is not None]
     mean = fmean(whole) if whole else None
     if base is None:
-        return Compared(*key, figure, name, mean, None, None, 0)
+        return Compared(*key, figure, name, mean, None, None, 0, tuple(whole))
     mine, theirs = _pairs(rows, figure), _pairs(base, figure)
     # Node by node where the runs have the same nodes, else all nodes together.
     nodes = {node for _, node in mine} - {"*"}
     wanted = {pair for pair in mine.keys() & theirs.keys() if (pair[1] != "*") == (bool(nodes) and nodes == {n for _, n in theirs} - {"*"})}
     gaps = [mine[pair] - theirs[pair] for pair in sorted(wanted)]
     spread = stdev(gaps) if len(gaps) > 1 else None
-    return Compared(*key, figure, name, mean, fmean(gaps) if gaps else None, spread, len(gaps))
+    return Compared(*key, figure, name, mean, fmean(gaps) if gaps else None, spread, len(gaps), tuple(whole), tuple(gaps))
 
 
 def _tested(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:

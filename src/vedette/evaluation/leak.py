@@ -11,7 +11,7 @@ from vedette.evaluation.protocol import Protocol
 from vedette.evaluation.recipe import Recipe
 from vedette.settings import validated
 
-__all__ = ["FIGURES", "SPLITS", "Leak", "leak_recipe", "leaks_of"]
+__all__ = ["FIGURES", "SPLITS", "Leak", "leak_recipe", "leaks_of", "with_leaks"]
 
 SPLITS = {
     "random": "rows at random: neighbours in time, and copies, stand on both sides",
@@ -69,6 +69,8 @@ class Leak(NamedTuple):
         Over the seeds; None where the figure is not defined.
     gap
         Random split less this one: what the random split makes of it for free.
+    values
+        Seed by seed.
     """
 
     method: str
@@ -77,6 +79,7 @@ class Leak(NamedTuple):
     mean: float | None
     spread: float | None
     gap: float | None
+    values: tuple[float, ...] = ()
 
 
 def leaks_of(run: Mapping[str, Any]) -> list[Leak]:
@@ -93,5 +96,10 @@ def leaks_of(run: Mapping[str, Any]) -> list[Leak]:
                 mean = fmean(values) if values else None
                 base = mean if split == "random" else base
                 gap = None if mean is None or base is None or split == "random" else base - mean
-                found.append(Leak(method, split, figure, mean, stdev(values) if len(values) > 1 else None, gap))
+                found.append(Leak(method, split, figure, mean, stdev(values) if len(values) > 1 else None, gap, tuple(values)))
     return found
+
+
+def with_leaks(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of metrics.json with the leaks under ``leak``, by which the report knows what the run is about."""
+    return {**run, "leak": [each._asdict() for each in leaks_of(run)]}

@@ -10,6 +10,7 @@ import numpy as np
 
 from vedette.evaluation.plots.canvas import INK, WIDTH, canvas, drawing, logarithmic, place, svg
 from vedette.evaluation.plots.looks import GREEN, VERMILLION, Look
+from vedette.evaluation.plots.stretches import Stretch, stretches_of
 from vedette.evaluation.plots.text import printable
 from vedette.evaluation.plots.thinning import decimate
 from vedette.message import Array
@@ -17,10 +18,10 @@ from vedette.message import Array
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["BINS", "Trace", "trace_figure"]
+__all__ = ["BINS", "UNITS", "Trace", "clocks_of", "draw_scores", "evenly_timed", "marks_of", "trace_figure"]
 
 BINS = 800
-PANEL, DRAWN = 156, 100  # pixels: a panel with its title, and its axes
+PANEL, DRAWN, MARKS = 156, 100, 16  # pixels: a panel with its title, its axes, the letters below them
 UNITS = ((180, 1, "s"), (10_800, 60, "min"), (4e5, 3600, "h"), (np.inf, 86_400, "days"))  # spans below it, seconds, name
 
 
@@ -51,7 +52,9 @@ class Trace(NamedTuple):
 
 
 def trace_figure(traces: Sequence[Trace], looks: Mapping[str, Look]) -> str:
-    """Draw one node's scores over time, one panel a method: threshold, shaded true anomalies, alerts on top.
+    """Draw one node's scores over time, one panel a method: threshold, shaded true anomalies, alerts on top, letters below.
+
+    The letters are those of `detail_figure`.
 
     Parameters
     ----------
@@ -61,47 +64,76 @@ def trace_figure(traces: Sequence[Trace], looks: Mapping[str, Look]) -> str:
         From `styles`.
     """
     with drawing("trace"):
-        figure = canvas(PANEL * len(traces) + 28)
-        clocks, unit = _clocks(traces)
+        figure = canvas(PANEL * len(traces) + 28 + MARKS)
+        clocks, unit, _ = clocks_of(traces)
         first, last = min(clock[0] for clock in clocks), max(clock[-1] for clock in clocks)
         for row, (trace, clock) in enumerate(zip(traces, clocks, strict=True)):
             axes = place(figure, 70, 40 + PANEL * row, WIDTH - 90, DRAWN)
-            _panel(axes, trace, clock, looks[trace.method].colour)
+            draw_scores(axes, trace, clock, looks[trace.method].colour, BINS)
+            axes.set_ylabel("anomaly score")
+            axes.set_title(f"{printable(trace.method, 40)}: {_tally(trace)}", loc="left", pad=23, fontsize=12)
             axes.set_xlim(first, max(last, first + 1e-9))
             axes.xaxis.set_major_formatter("{x:,g}")
+            _letters(axes, marks_of(trace), clock)
             if row == len(traces) - 1:
                 axes.set_xlabel(unit)
+                axes.tick_params(axis="x", pad=MARKS)
             else:
                 axes.tick_params(labelbottom=False)
         return svg(figure, f"Anomaly scores of {printable(traces[0].node, 60)} over time")
 
 
-def _clocks(traces: Sequence[Trace]) -> tuple[list[Array], str]:
-    """Put all traces on one axis: time since the first row, or row numbers where time is absent or mostly gaps."""
+def marks_of(trace: Trace) -> dict[str, Stretch]:
+    """Return the stretches of a trace that deserve a closer look, by letter."""
+    return dict(zip("ABC", stretches_of(trace.score, trace.label, trace.threshold, trace.time), strict=False))
+
+
+def clocks_of(traces: Sequence[Trace]) -> tuple[list[Array], str, str]:
+    """Put all traces on one axis: time since the first row, or row numbers where time is absent or mostly gaps.
+
+    Returns
+    -------
+    clocks, label, unit
+        [rows] of each trace, what the axis says, and the name of the unit (empty for row numbers).
+    """
     times = [np.asarray(trace.time, dtype=np.float64) for trace in traces if trace.time is not None]
-    if len(times) < len(traces) or not all(map(_dense, times)):
-        return [np.arange(len(trace.score), dtype=np.float64) for trace in traces], "test reading, row number"
+    if len(times) < len(traces) or not all(map(evenly_timed, times)):
+        return [np.arange(len(trace.score), dtype=np.float64) for trace in traces], "test reading, row number", ""
     first, last = min(float(time[0]) for time in times), max(float(time[-1]) for time in times)
     size, name = next((size, name) for limit, size, name in UNITS if last - first < limit)
     dated = 946684800 <= first < 4102444800  # years 2000 to 2100: seconds of the Unix epoch
     since = f"{datetime.fromtimestamp(first, UTC):%Y-%m-%d %H:%M} UTC" if dated else "the first test reading"
-    return [(time - first) / size for time in times], f"time since {since}, {name}"
+    return [(time - first) / size for time in times], f"time since {since}, {name}", name
 
 
-def _dense(time: Array) -> bool:
+def evenly_timed(time: Array) -> bool:
+    """Say whether readings follow each other in time and mostly without gaps, so that time can be an axis."""
     steps = np.diff(time)
     if not np.isfinite(time).all() or (steps < 0).any() or not steps.sum() > 0:
         return False
     return bool(steps[steps > 20 * max(float(np.median(steps)), 1e-9)].sum() < 0.5 * steps.sum())
 
 
-def _panel(axes: Axes, trace: Trace, clock: Array, colour: str) -> None:
+def draw_scores(axes: Axes, trace: Trace, clock: Array, colour: str, bins: int) -> None:
+    """Draw the scores of a trace with threshold, truth and alerts.
+
+    Parameters
+    ----------
+    axes
+        Where; its upright axis is chosen here.
+    trace, clock
+        What, and [rows] where it stands.
+    colour
+        Of the line.
+    bins
+        Points that may remain; every peak does.
+    """
     score = np.asarray(trace.score, dtype=np.float64)
     alert = score > trace.threshold  # as `Detector.predict` does
     truth = None if trace.label is None else np.asarray(trace.label) > 0
     finite = np.isfinite(score)
     drawn = np.where(finite | np.isnan(score), score, score[finite].max() if finite.any() else np.nan)
-    starts, high = decimate(drawn, BINS)
+    starts, high = decimate(drawn, bins)
     low = np.fmin.reduceat(drawn, starts)
     x = clock[starts]
     step = float(np.median(np.diff(x))) if len(x) > 1 else 1.0
@@ -118,11 +150,22 @@ def _panel(axes: Axes, trace: Trace, clock: Array, colour: str) -> None:
     right = alert if truth is None else alert & truth
     _spans(axes, x, ends, np.logical_or.reduceat(right, starts), (1.03, 1.08), INK if truth is None else GREEN, 1)
     _spans(axes, x, ends, np.logical_or.reduceat(alert & ~right, starts), (1.11, 1.16), VERMILLION, 1)
-    axes.set_ylabel("anomaly score")
-    axes.set_title(f"{printable(trace.method, 40)}: {_tally(alert, truth)}", loc="left", pad=23, fontsize=12)
 
 
-def _tally(alert: Array, truth: Array | None) -> str:
+def _letters(axes: Axes, marks: Mapping[str, Stretch], clock: Array) -> None:
+    """Mark the stretches below the axes; letters that would meet move apart."""
+    left, right = axes.get_xlim()
+    apart, free = 14 * (right - left) / (WIDTH - 90), -np.inf
+    for letter, stretch in sorted(marks.items(), key=lambda mark: mark[1].first + mark[1].last):
+        ends = clock[stretch.first], clock[stretch.last - 1]
+        axes.plot(ends, [-0.035, -0.035], transform=axes.get_xaxis_transform(), color=INK, linewidth=3, clip_on=False)
+        free = max(float(ends[0] + ends[1]) / 2, free + apart)
+        axes.text(free, -0.07, letter, transform=axes.get_xaxis_transform(), ha="center", va="top", fontsize=11, weight="bold")
+
+
+def _tally(trace: Trace) -> str:
+    alert = trace.score > trace.threshold
+    truth = None if trace.label is None else np.asarray(trace.label) > 0
     if truth is None:
         return f"{alert.sum():,} alerts in {len(alert):,} readings"
     hits = int((alert & truth).sum())

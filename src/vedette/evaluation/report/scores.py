@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vedette.evaluation.plots import BINS, Look, Trace, ordered, trace_figure
+from vedette.evaluation.plots import BINS, Look, Trace, detail_figure, ordered, trace_figure
 from vedette.evaluation.report.results import REFERENCES
 from vedette.evaluation.report.wording import percentage
 
@@ -22,8 +22,10 @@ def scores_of(run: Mapping[str, Any], traces: Sequence[Trace], looks: Mapping[st
     nodes = list(dict.fromkeys(trace.node for trace in traces))
     drawn = nodes[:MOST_NODES]
     fleet = (run.get("data") or {}).get("nodes") or 0
+    figures = [figure for node in drawn for figure in _figures(node, [t for t in traces if t.node == node], looks)]
     return {
-        "figures": [figure for node in drawn for figure in _figures(node, [t for t in traces if t.node == node], looks)],
+        "figures": [{"number": number, **figure} for number, figure in enumerate(figures)],
+        "closer": any(figure["closer"] for figure in figures),
         "timed": any(trace.time is not None for trace in traces),
         "truth": any(trace.label is not None for trace in traces),
         "thinned": max(-(-len(trace.score) // BINS) for trace in traces),
@@ -40,9 +42,10 @@ def _figures(node: str, traces: Sequence[Trace], looks: Mapping[str, Look]) -> l
     for protocol in sorted({trace.protocol for trace in traces}):
         mine = {trace.method: trace for trace in traces if trace.protocol == protocol}
         methods = [method for method in reversed(ordered(mine)) if method not in REFERENCES] or list(mine)
-        figure = trace_figure([mine[method] for method in methods[:MOST_PANELS]], looks)
+        drawn = [mine[method] for method in methods[:MOST_PANELS]]
+        figures = {"figure": trace_figure(drawn, looks), "closer": detail_figure(drawn, looks)}
         name = "All nodes together" if node == "*" else node
-        found.append({"node": name, "protocol": protocol, "figure": figure, "left_out": methods[MOST_PANELS:]})
+        found.append({"node": name, "protocol": protocol, **figures, "left_out": methods[MOST_PANELS:]})
     return found
 
 
