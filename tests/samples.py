@@ -19,7 +19,11 @@ def kdd_lines(dot: str = ".", difficulty: str = "") -> str:
 def skab_lines(labelled: bool = True, end: str = "\n") -> str:
     rows = []
     for i in range(4):
-        values = [f"2020-03-09 10:14:3{i}", *(f"{k + i / 8}" for k in range(8)), *(["1.0" if i == 2 else "0.0", "0.0"] if labelled else [])]
+        values = [
+            f"2020-03-09 10:14:3{i}",
+            *(f"{k + i / 8}" for k in range(8)),
+            *(["1.0" if i == 2 else "0.0", "1.0" if i == 1 else "0.0"] if labelled else []),
+        ]
         rows.append(";".join(values))
     return end.join([SKAB_HEADER if labelled else f"datetime;{SENSORS}", *rows, ""])
 

@@ -23,7 +23,10 @@ from vedette.training.task import Optimiser
 
 QUICK = {"epochs": 12, "optimiser": Optimiser(rate=0.01, batch=32)}
 # So little to learn from that the defaults would be too much.
-SMALL = {"lstm-autoencoder": {"window": Window(size=2), "hidden": (24,)}}
+SMALL = {
+    "lstm-autoencoder": {"window": Window(size=2), "hidden": (24,)},
+    "se-ea-edn": {"channels": (16, 16, 16), "reduction": 4, "slots": 8},
+}
 # Areas under the ROC curve to reach, on single rows and over windows of three; the others must reach 0.9. Those that look at each
 # feature by itself, or at distances, see little of broken relations: the marginals are the same.
 AREAS = {
@@ -35,6 +38,7 @@ AREAS = {
     "knn": (0.95, 0.7),
     "ocsvm": (0.95, 0.7),
     "vae": (0.85, 0.65),
+    "logistic-regression": (0.4, 0.4),
     "variance-distance": (0.4, 0.4),
 }
 KINDS = sorted(DETECTORS)
@@ -85,7 +89,9 @@ class TestEveryDetector:
         assert detector.learning in ("one-class", "supervised", "unsupervised")
 
     def test_scores_are_diverse(self, name, fitted, test):
-        assert len(np.unique(fitted[name].decision_function(test))) > 0.95 * len(test)
+        # A softmax over places that is all but one place leaves some rows nothing to differ by.
+        least = 0.8 if name.startswith("se-ea-edn") else 0.95
+        assert len(np.unique(fitted[name].decision_function(test))) > least * len(test)
 
     def test_finds_broken_relations(self, name, fitted, test):
         area = roc_auc_score(test.label, fitted[name].decision_function(test))

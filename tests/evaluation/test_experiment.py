@@ -181,10 +181,10 @@ def test_every_method_is_scored_on_the_same_rows(test: str, monkeypatch: pytest.
     labels: dict[str, list[Any]] = {}
     rows_of = experiment.metric_rows
 
-    def watched(scored: list[Scored], about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def watched(scored: list[Scored], about: Mapping[str, Any], *rest: Any) -> list[dict[str, Any]]:
         if about["split"] == "test":
             labels[about["method"]] = [(part.node, part.label.tolist()) for part in scored]
-        return rows_of(scored, about)
+        return rows_of(scored, about, *rest)
 
     monkeypatch.setattr(experiment, "metric_rows", watched)
     result = run(recipe(test=test, methods=EVERYTHING))
@@ -662,7 +662,8 @@ def test_fine_tuning_goes_on_from_the_federation() -> None:
     ("variant", "message"),
     [
         ({"detector": {"name": "pcaa"}}, "did you mean 'pca'"),
-        ({"detector": {"share": 0.5}}, "unknown detector ''"),
+        ({"detector": {"share": 0.5}}, "unknown key 'share'"),
+        ({"strategy": "fedtl", "trained": "federated"}, "needs a detector with a 'local' network"),
         ({"detector": {"name": "pca", "shares": 0.5}}, "did you mean 'share'"),
         ({"detector": {"name": "mlp"}}, "learns from labels"),
         ({"detector": {"name": "pca"}, "trained": "fine-tuned"}, "nothing to tune"),

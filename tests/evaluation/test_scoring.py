@@ -125,9 +125,9 @@ def test_rows_of_one_class_have_no_ranking_but_counts() -> None:
 
 def test_flagging_all_is_worth_the_share_of_anomalies() -> None:
     tests = Fleet.of({"b": table([1, 2, 3], [0, 0, 1]), "a": table([4], [1]), "none": table([], [])})
-    rows = by_node(metric_rows(score_trivial(tests, lambda _, rows: np.ones(rows), 0.5), ABOUT))
+    rows = by_node(metric_rows(score_trivial(tests, lambda _, rows: np.ones(len(rows)), 0.5), ABOUT))
     # Together 2 of 4 rows are anomalous: precision 1/2, recall 1, F1 = 2 · (1/2) / (3/2).
     assert (rows["*"]["precision"], rows["*"]["recall"], rows["*"]["f1"]) == (0.5, 1.0, pytest.approx(2 / 3))
     assert set(rows) == {"*", "a", "b"}
-    shared = by_node(metric_rows(score_trivial(table([1, 2, 3], [0, 0, 1]), lambda _, rows: np.ones(rows), 0.5), ABOUT))
+    shared = by_node(metric_rows(score_trivial(table([1, 2, 3], [0, 0, 1]), lambda _, rows: np.ones(len(rows)), 0.5), ABOUT))
     assert (list(shared), shared["*"]["rows"]) == (["*"], 3)

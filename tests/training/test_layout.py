@@ -68,7 +68,7 @@ def test_networks_that_share_layers_start_them_alike():
 
 
 def test_every_kind_of_layer_holds_what_its_module_holds():
-    settings = {"inputs": 3, "outputs": 5, "returns": "steps", "width": 4, "steps": 2, "share": 0.1}
+    settings = {"inputs": 3, "outputs": 5, "returns": "steps", "width": 4, "steps": 2, "share": 0.1, "kernel": 3, "squeezed": 2, "slots": 6}
     for kind in LAYERS:
         layers = [{"name": "it", "kind": kind, **settings}]
         held = {name: tuple(t.shape) for name, t in Network(layers).module.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -79,9 +79,45 @@ def test_every_kind_of_layer_holds_what_its_module_holds():
 
 
 def test_first_weights_are_spread_as_torchs_are():
-    for layer in ({"kind": "dense", "inputs": 30, "outputs": 50}, {"kind": "lstm", "inputs": 30, "outputs": 40, "returns": "last"}):
+    conv = {"kind": "conv", "inputs": 20, "outputs": 50, "kernel": 5}
+    for layer in ({"kind": "dense", "inputs": 30, "outputs": 50}, {"kind": "lstm", "inputs": 30, "outputs": 40, "returns": "last"}, conv):
         ours = layout_of([{"name": "it", **layer}]).arrays(initial([{"name": "it", **layer}], np.random.default_rng(0)))
         theirs = Network([{"name": "it", **layer}]).module.state_dict()
         for name, array in ours.items():
             assert np.abs(array).max() == pytest.approx(float(theirs[name].abs().max()), rel=0.15)
             assert array.std() == pytest.approx(float(theirs[name].std()), rel=0.25)
+
+
+def ran(layer: dict, x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Run one layer on [rows, channels, length]; return what it makes of them and its parameters."""
+    layers = [{"name": "it", **layer}]
+    network, vector = Network(layers), initial(layers, np.random.default_rng(3))
+    network.load(vector)
+    return network.forward(x), {name.removeprefix("it."): array for name, array in layout_of(layers).arrays(vector).items()}
+
+
+def test_squeeze_excitation_is_what_the_paper_says():
+    x = np.random.default_rng(0).normal(size=(5, 6, 4)).astype(np.float32)
+    found, held = ran({"kind": "squeeze-excitation", "width": 6, "squeezed": 2}, x)
+    z = x.mean(axis=2)  # eq. 7
+    s = 1 / (1 + np.exp(-(np.maximum(z @ held["down"].T, 0) @ held["up"].T)))  # eq. 8
+    np.testing.assert_allclose(found, s[:, :, None] * x, rtol=1e-5)  # eq. 9
+
+
+def test_external_attention_is_normalised_over_places_and_slots():
+    x = np.random.default_rng(0).normal(size=(5, 6, 4)).astype(np.float32)
+    found, held = ran({"kind": "external-attention", "width": 6, "slots": 3}, x)
+    for row in range(5):
+        asked = np.exp(x[row].T @ held["keys"].T)  # [places, slots]
+        asked /= asked.sum(axis=0)
+        asked /= asked.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(found[row], (asked @ held["values"].T).T, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+def test_convolutions_keep_the_length(kernel):
+    x = np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)
+    found, held = ran({"kind": "conv", "inputs": 3, "outputs": 4, "kernel": kernel}, x)
+    padded = np.pad(x, ((0, 0), (0, 0), ((kernel - 1) // 2, kernel // 2)))
+    by_hand = np.stack([np.einsum("ncl,ocl->no", padded[:, :, at : at + kernel], held["weight"]) + held["bias"] for at in range(5)], axis=2)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-5)

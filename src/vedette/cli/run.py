@@ -19,6 +19,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="One seed and few rounds: to see that it works.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Train as long as the paper did, where the recipe stops earlier.")] = False,
     protocol: Annotated[
         str | None, typer.Option("--protocol", metavar="NAME", help="Instead of the recipe's choice; 'both' runs all it has.")
     ] = None,
@@ -35,7 +36,7 @@ def run(
     from vedette.evaluation.folder import RunFolder
     from vedette.evaluation.recipe import load_recipe
 
-    chosen = load_recipe(recipe, quick, changes or [])
+    chosen = load_recipe(recipe, quick, changes or [], full)
     protocols = chosen.chosen_protocols(protocol)
     folder = RunFolder(out or Path("runs") / chosen.name)
     experiment = folder.experiment(chosen, root, seed, protocols, resume)

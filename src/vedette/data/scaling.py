@@ -30,6 +30,8 @@ class Scaling(Settings):
 
     Parameters
     ----------
+    features
+        Names of the features to look at; all if empty.
     log
         Whether numbers pass through sign(x)·log(1 + |x|) first; for counts and byte sums that span decades.
     numbers
@@ -38,6 +40,9 @@ class Scaling(Settings):
     missing
         What a missing number becomes: the ``"middle"`` of the training values; with ``"mask"`` there is also a column for each feature
         of which a training value was missing, 1 where it is.
+    empty
+        What becomes of a feature without a single value in the training rows: an ``"error"``, or ``"left-out"``, so that the nodes of
+        one fleet may have different features (each with a scaling of its own).
     categories
         ``"one-hot"`` or ``"ordinal"``.
     order
@@ -47,9 +52,11 @@ class Scaling(Settings):
         ``"federated"`` merges extremes, moments and levels of all nodes; ``"local"`` leaves each node its own.
     """
 
+    features: tuple[str, ...] = ()
     log: bool = False
     numbers: str = "min-max"
     missing: Literal["middle", "mask"] = "middle"
+    empty: Literal["error", "left-out"] = "error"
     categories: str = "one-hot"
     order: Literal["name", "first-seen"] = "name"
     fit: Literal["federated", "local"] = "federated"
@@ -71,6 +78,16 @@ class Scaling(Settings):
         numbers = np.asarray(numbers, dtype=np.float64)
         return np.sign(numbers) * np.log1p(np.abs(numbers)) if self.log else numbers
 
+    def chosen(self, table: Table) -> Table:
+        """Return the table with the features to look at.
+
+        Raises
+        ------
+        UnknownName
+            It lacks one of them.
+        """
+        return table.select(self.features) if self.features else table
+
     @property
     def facts(self) -> tuple[str, ...]:
         """Names of the facts in a summary."""
@@ -78,7 +95,7 @@ class Scaling(Settings):
 
     def summary(self, table: Table) -> Message:
         """Summarise a node's training rows so that `merged` and `fitted` need nothing else."""
-        step = SCALERS[self.numbers]()
+        step, table = SCALERS[self.numbers](), self.chosen(table)
         parts = [step.summary(self.spread(chunk.numbers)) for chunk in table.chunks()]
         levels = {}
         for feature, column in zip(table.category_features, table.categories, strict=True):
@@ -135,16 +152,19 @@ class Scaling(Settings):
         step, table = SCALERS[self.numbers](), summary.tables["numbers"]
         numbers = [feature.name for feature in features if feature.kind == "number"]
         empty = [name for name, seen in zip(numbers, step.seen(table), strict=True) if not seen]
-        if empty:
-            raise DataUnusable(f"feature '{empty[0]}' has no value in the training rows; leave it out (recipe key 'features')")
+        if empty and self.empty == "error":
+            raise DataUnusable(
+                f"feature '{empty[0]}' has no value in the training rows; leave it out "
+                "(recipe key 'features', or scaling.empty = 'left-out')"
+            )
         counted = json.loads(str(summary.facts["levels"]))
         levels = {feature.name: self._ordered(counted[feature.name]) for feature in features if feature.kind == "category"}
-        constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same)
-        if len(constant) == len(numbers) and all(len(known) < 2 for known in levels.values()):
+        constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same and name not in empty)
+        if len(constant) + len(empty) == len(numbers) and all(len(known) < 2 for known in levels.values()):
             raise DataUnusable("every feature is constant in the training rows: there is nothing to learn from")
         gappy = set(json.loads(str(summary.facts["missing"]))) if self.missing == "mask" else set()
-        masked = tuple(name for name in numbers if name in gappy)
-        return Scaler(self, tuple(features), step.fitted(table), levels, constant, masked)
+        masked = tuple(name for name in numbers if name in gappy and name not in empty)
+        return Scaler(self, tuple(features), step.fitted(table), levels, constant, masked, tuple(empty))
 
 
 class Scaler:
@@ -164,6 +184,8 @@ class Scaler:
         Names of number features that did not vary in training; they become 0, and 1 when they double.
     masked
         Names of number features that have a column of their own for where they are missing.
+    empty
+        Names of number features of which nothing is known; they have no column.
     """
 
     def __init__(
@@ -174,11 +196,14 @@ class Scaler:
         levels: Mapping[str, tuple[str, ...]],
         constant: tuple[str, ...] = (),
         masked: tuple[str, ...] = (),
+        empty: tuple[str, ...] = (),
     ) -> None:
         self.scaling, self.features, self.fitted = scaling, features, fitted
-        self.levels, self.constant, self.masked = dict(levels), constant, masked
+        self.levels, self.constant, self.masked, self.empty = dict(levels), constant, masked, empty
         self._encoder = ENCODERS[scaling.categories]()
-        self._numbers = [feature.name for feature in features if feature.kind == "number"]
+        numbers = [feature.name for feature in features if feature.kind == "number"]
+        self._numbers = [name for name in numbers if name not in empty]
+        self._columns: Array | slice = np.array([numbers.index(name) for name in self._numbers]) if empty else slice(None)
         self._step = SCALERS[scaling.numbers]()
         self._middle = np.array([0.0 if name in constant else self._step.middle for name in self._numbers])
 
@@ -211,6 +236,7 @@ class Scaler:
         DetectorMisused
             The table has other features.
         """
+        table = self.scaling.chosen(table)
         if table.features is not self.features and table.features != self.features:
             raise DetectorMisused(_difference(self.features, table.features))
         scaled = np.empty((len(table), self.width), dtype=np.float32)
@@ -218,20 +244,22 @@ class Scaler:
         block = max(1, CACHED // max(start, 1))
         for rows, values in table.blocks(block):
             with np.errstate(over="ignore"):
-                numbers = self._step.apply(self.scaling.spread(values), self.fitted)
+                numbers = self._step.apply(self.scaling.spread(values[:, self._columns]), self.fitted[:, self._columns])
             scaled[rows, :start] = np.clip(np.where(np.isnan(numbers), self._middle, numbers), -LIMIT, LIMIT)
         for known, column in zip(self.levels.values(), table.categories, strict=True):
             encoded = self._encoder.encode(column.places(known), len(known))
             scaled[:, start : start + encoded.shape[1]] = encoded
             start += encoded.shape[1]
         if self.masked:
-            scaled[:, start:] = np.isnan(np.asarray(table.numbers)[:, [self._numbers.index(name) for name in self.masked]])
+            at = [place for place, feature in enumerate(table.number_features) if feature.name in self.masked]
+            scaled[:, start:] = np.isnan(np.asarray(table.numbers)[:, at])
         return scaled
 
     @property
     def number_places(self) -> Array:
-        """[number features] int, their places among the features."""
-        return np.array([place for place, feature in enumerate(self.features) if feature.kind == "number"], dtype=np.int64)
+        """[number features] int, the places among the features of those that have a column."""
+        known = {feature.name: place for place, feature in enumerate(self.features)}
+        return np.array([known[name] for name in self._numbers], dtype=np.int64)
 
     @property
     def owners(self) -> Array:
@@ -243,7 +271,7 @@ class Scaler:
     def undo(self, scaled: Array) -> Array:
         """Return [rows, features] float64 in the features' own units, of scaled rows [rows, width]; NaN for categories."""
         found = np.full((len(scaled), len(self.features)), np.nan)
-        numbers = self._step.undo(np.asarray(scaled[:, : len(self._numbers)], dtype=np.float64), self.fitted)
+        numbers = self._step.undo(np.asarray(scaled[:, : len(self._numbers)], dtype=np.float64), self.fitted[:, self._columns])
         with np.errstate(over="ignore"):
             found[:, self.number_places] = np.sign(numbers) * np.expm1(np.abs(numbers)) if self.scaling.log else numbers
         return found
@@ -256,6 +284,7 @@ class Scaler:
             "levels": self.levels,
             "constant": self.constant,
             "masked": self.masked,
+            "empty": self.empty,
         }
         return {"scaling.numbers": self.fitted, "scaling.about": json.dumps(about)}
 
@@ -280,6 +309,7 @@ class Scaler:
             levels,
             tuple(about["constant"]),
             tuple(about["masked"]),
+            tuple(about["empty"]),
         )
 
 

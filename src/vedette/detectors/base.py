@@ -34,10 +34,12 @@ DETECTORS: Registry[type[Detector]] = Registry(
         "isolation-forest": "vedette.detectors.baselines:IsolationForest",
         "k-means": "vedette.detectors.baselines:KMeans",
         "knn": "vedette.detectors.baselines:NearestNeighbours",
+        "logistic-regression": "vedette.detectors.baselines:LogisticRegression",
         "mlp": "vedette.detectors.mlp:Mlp",
         "ocsvm": "vedette.detectors.baselines:OneClassSvm",
         "pca": "vedette.detectors.classical:Pca",
         "vae": "vedette.detectors.baselines:Vae",
+        "se-ea-edn": "vedette.detectors.dual_network:DualNetwork",
         "variance-distance": "vedette.detectors.classical:VarianceDistance",
     },
 )

@@ -26,6 +26,7 @@ __all__ = [
     "GradientBoosting",
     "IsolationForest",
     "KMeans",
+    "LogisticRegression",
     "NearestNeighbours",
     "OneClassSvm",
     "Vae",
@@ -259,13 +260,11 @@ class DeepSvdd(Baseline):
         return np.asarray(model.decision_function(rows))
 
 
-class GradientBoosting(Baseline):
-    """Boosted trees that learn from labels (Friedman 2001), by scikit-learn: what could be had if every anomaly came labelled.
+class Labelled(Baseline):
+    """Base of baselines that learn from labels: what could be had if every anomaly came labelled.
 
     Parameters
     ----------
-    rounds
-        Trees, one after the other.
     threshold
         0.5 unless another rule is given; the score is the probability of an anomaly.
     """
@@ -273,16 +272,56 @@ class GradientBoosting(Baseline):
     learning: ClassVar[Literal["one-class", "supervised", "unsupervised"]] = "supervised"
 
     most: PositiveInt = 1_000_000
-    rounds: PositiveInt = 100
     threshold: AnyThreshold = Field(default_factory=Fixed)
 
     def trained(self, rows: Array, label: Array | None, seed: int) -> Any:
         if label is None or len(np.unique(label)) < 2:
-            raise DataUnusable("gradient boosting needs labelled rows of both kinds")
-        return _sklearn("ensemble").HistGradientBoostingClassifier(max_iter=self.rounds, random_state=seed).fit(rows, label != 0)
+            raise DataUnusable(f"a {type(self).__name__} needs labelled rows of both kinds")
+        return self.unfitted(seed).fit(rows, label != 0)
+
+    @abstractmethod
+    def unfitted(self, seed: int) -> Any:
+        """Return the model before it has learned anything."""
 
     def scored(self, model: Any, rows: Array) -> Array:
         return np.asarray(model.predict_proba(rows)[:, 1])
+
+
+class GradientBoosting(Labelled):
+    """Boosted trees (Friedman 2001), by scikit-learn.
+
+    Parameters
+    ----------
+    rounds
+        Trees, one after the other.
+    rate
+        How much of each tree counts.
+    leaves
+        Most leaves of a tree.
+    """
+
+    rounds: PositiveInt = 100
+    rate: float = Field(default=0.1, gt=0)
+    leaves: int = Field(default=31, ge=2)
+
+    def unfitted(self, seed: int) -> Any:
+        kind = _sklearn("ensemble").HistGradientBoostingClassifier
+        return kind(max_iter=self.rounds, learning_rate=self.rate, max_leaf_nodes=self.leaves, random_state=seed)
+
+
+class LogisticRegression(Labelled):
+    """Logistic regression with a penalty on the squared weights, by scikit-learn.
+
+    Parameters
+    ----------
+    penalty
+        Weight of the penalty; the inverse of scikit-learn's ``C``.
+    """
+
+    penalty: float = Field(default=1.0, gt=0)
+
+    def unfitted(self, seed: int) -> Any:
+        return _sklearn("linear_model").LogisticRegression(C=1 / self.penalty, max_iter=1000, random_state=seed)
 
 
 @contextmanager

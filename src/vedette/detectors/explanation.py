@@ -84,6 +84,7 @@ def explain(detector: Detector, table: Table, at: Array | None = None) -> Explan
         shares.append(np.divide(found, total, out=np.zeros_like(found), where=total > 0))
         expected.append(scaler.undo(wanted))
     seen = np.full((len(places), len(scaler.features)), np.nan)
-    seen[:, scaler.number_places] = np.asarray(table.take(places).numbers, dtype=np.float64)
+    numbers = [place for place, feature in enumerate(scaler.features) if feature.kind == "number"]
+    seen[:, numbers] = np.asarray(scaler.scaling.chosen(table.take(places)).numbers, dtype=np.float64)
     empty = np.zeros((0, len(scaler.features)))
     return Explanation(scaler.features, np.concatenate([empty, *shares]), np.concatenate([empty, *expected]), seen)

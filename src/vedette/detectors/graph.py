@@ -12,7 +12,7 @@ import numpy as np
 
 from vedette.errors import CheckpointError, MissingExtra
 from vedette.message import Array, Vector
-from vedette.training.layers import Layer
+from vedette.training.layers import TINY, Layer
 from vedette.training.layout import layout_of
 from vedette.training.task import Layers
 
@@ -100,6 +100,44 @@ def _repeat(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
     graph.ranked = 3
 
 
+def _turn(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    graph.add("Transpose", name, perm=[0, 2, 1])
+
+
+def _conv(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    held = [graph.keep(f"{name}.{each}", arrays[each]) for each in ("weight", "bias")]
+    graph.add("Conv", name, *held, pads=[layer["kernel"] // 2] * 2)
+
+
+def _pool(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    graph.add("ReduceMax" if layer["by"] == "max" else "ReduceMean", name, axes=[2], keepdims=0)
+    graph.ranked = 2
+
+
+def _squeeze(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    channels = graph.at
+    graph.add("ReduceMean", name, axes=[2], keepdims=0)
+    graph.add("MatMul", f"{name}.down", graph.keep(f"{name}.down", arrays["down"].T))
+    graph.add("Relu", name)
+    graph.add("MatMul", f"{name}.up", graph.keep(f"{name}.up", arrays["up"].T))
+    graph.add("Sigmoid", name)
+    graph.add("Unsqueeze", name, graph.keep(f"{name}.axis", np.array([2])))
+    graph.add("Mul", name, channels)
+
+
+def _attention(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    graph.add("Transpose", f"{name}.in", perm=[0, 2, 1])
+    graph.add("MatMul", f"{name}.asked", graph.keep(f"{name}.keys", arrays["keys"].T))
+    graph.add("Softmax", name, axis=1)
+    asked = graph.at
+    graph.add("ReduceSum", name, graph.keep(f"{name}.axis", np.array([2])), keepdims=1)
+    graph.add("Add", name, graph.keep(f"{name}.tiny", np.array([TINY], dtype=np.float32)))
+    total, graph.at = graph.at, asked
+    graph.add("Div", name, total)
+    graph.add("MatMul", f"{name}.answered", graph.keep(f"{name}.values", arrays["values"].T))
+    graph.add("Transpose", f"{name}.out", perm=[0, 2, 1])
+
+
 def _element(kind: str) -> Callable[[Graph, str, Layer, Arrays], None]:
     return lambda graph, name, layer, arrays: graph.add(kind, name)
 
@@ -108,6 +146,10 @@ _BUILT: Mapping[str, Callable[[Graph, str, Layer, Arrays], None]] = {
     "dense": _dense,
     "lstm": _lstm,
     "batch-norm": _batch_norm,
+    "conv": _conv,
+    "squeeze-excitation": _squeeze,
+    "external-attention": _attention,
+    "pool": _pool,
     "relu": _element("Relu"),
     "leaky-relu": lambda graph, name, layer, arrays: graph.add("LeakyRelu", name, alpha=layer.get("slope", 0.01)),
     "tanh": _element("Tanh"),
@@ -115,6 +157,7 @@ _BUILT: Mapping[str, Callable[[Graph, str, Layer, Arrays], None]] = {
     "dropout": lambda *_: None,  # lets everything through once training is over
     "steps": _steps,
     "flat": _flat,
+    "turn": _turn,
     "repeat": _repeat,
 }
 

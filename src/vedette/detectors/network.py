@@ -31,14 +31,19 @@ class NetworkDetector(Detector):
         How weights move.
     """
 
-    role: ClassVar[str] = "model"
-    """The network that scores."""
+    roles: ClassVar[tuple[str, ...]] = ("model",)
+    """Its networks; the first scores unless settings say otherwise."""
     loss: Any
 
     epochs: float = Field(default=20, ge=0)
     optimiser: Optimiser = Optimiser()
 
     _network: Network | OnnxNetwork | None = PrivateAttr(default=None)
+
+    @property
+    def role(self) -> str:
+        """The network that scores."""
+        return self.roles[0]
 
     @property
     def residual_summary(self) -> Literal["none", "moments", "covariance"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,16 +16,19 @@ import numpy as np
 from vedette.data.dataset import Dataset
 from vedette.data.datasets import LOADERS
 from vedette.data.fleet import Fleet
+from vedette.data.lags import lagged
 from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
+from vedette.evaluation.diagnostics import demand_libraries
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
-from vedette.evaluation.plots import Tradeoff
+from vedette.evaluation.plots import MOST_PEERS, Tradeoff
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
+from vedette.evaluation.report.results import REFERENCES, focus_of
 from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows, tradeoff_of
 from vedette.message import Memory
 from vedette.runtimes.base import Outcome, Round, plan_of
@@ -106,6 +110,7 @@ class Experiment:
         self.folds = 1
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
+        self._peers: list[dict[str, Any]] = []
         self._loaded: dict[int | None, Dataset] = {}
         if dataset is not None:
             self._keep(recipe, seed, dataset)
@@ -129,6 +134,7 @@ class Experiment:
         rows: list[dict[str, Any]] = []
         kinds: list[dict[str, Any]] = []
         about: dict[str, dict[str, Any]] = {}
+        self._demand_diagnostics()
         for protocol in self.protocols:
             recipe = self.recipe.under(protocol)
             for seed in seeds:
@@ -140,7 +146,7 @@ class Experiment:
                 for fold, parts_of in folds.items():
                     with self._timed("data"):
                         parts = parts_of()
-                        setting = _shared_out(recipe, protocol, seed, fold, parts, recipe.protocols[protocol].in_order(dataset))
+                        setting = _shared_out(recipe, protocol, seed, fold, parts, _in_order(recipe, protocol, dataset))
                     first = protocol == self.protocols[0] and seed == seeds[0] and not tables
                     if first:
                         result.holdings = _holdings(recipe, seed, parts)
@@ -164,9 +170,20 @@ class Experiment:
             "kinds": kinds,
             "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
             "traffic_bytes": self._traffic,
+            "peers": self._peers,
             "settings": self.recipe.model_dump(mode="json"),
         }
         return result
+
+    def _demand_diagnostics(self) -> None:
+        """Refuse diagnostics that cannot be worked out, before anything is trained."""
+        for protocol, recipe in ((protocol, self.recipe.under(protocol)) for protocol in self.protocols):
+            demand_libraries(recipe.diagnostics)
+            if recipe.diagnostics and not _in_order(recipe, protocol, self._dataset(recipe, self.seed)):
+                raise DataUnusable(
+                    f"diagnostics look at rows that follow each other in time, and the test rows of '{self.recipe.name}' under "
+                    f"'{protocol}' do not: leave 'diagnostics' empty or take another protocol"
+                )
 
     def _table(self, setting: Setting, result: Result, first: bool) -> Figures:
         """Train and score every method on one setting."""
@@ -183,11 +200,11 @@ class Experiment:
                 with self._timed(f"score {name}"):
                     scored = made.score(tests)
                 about = {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed}
-                figures.rows.extend(metric_rows(scored, about))
+                figures.rows.extend(metric_rows(scored, about, setting.recipe.diagnostics))
                 figures.kinds.extend(kind_rows(scored, about))
-                if first and split == "test" and name not in ("flag-all", "random") and (tradeoff := tradeoff_of(name, scored)):
+                if first and split == "test" and name not in REFERENCES and (tradeoff := tradeoff_of(name, scored)):
                     result.tradeoffs.append(tradeoff)
-                if first and split == "test" and name == "federated":
+                if first and split == "test" and name == focus_of(self.methods):
                     result.traces = _traces(name, setting, scored, tests)
         return figures
 
@@ -208,6 +225,10 @@ class Experiment:
         outcome = runtime.run(plan, lambda entry, _: self._round_done(label, entry))
         if POOLED not in train and start is None:
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
+        matched = _peers(outcome.exchanged.get("rounds", {}))
+        told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._peers)
+        if matched and not told:
+            self._peers.append({"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, **matched})
         return outcome
 
     def _round_done(self, label: str, entry: Round) -> None:
@@ -220,7 +241,10 @@ class Experiment:
         wanted = seed if recipe.data.simulated else None
         if wanted not in self._loaded:
             self._keep(recipe, seed, recipe.data.load(self.root, seed))
-        return self._loaded[wanted]
+        read = self._loaded[wanted]
+        if not recipe.baseline.rows and recipe.lags == 1:
+            return read
+        return replace(read, tables={part: lagged(recipe.baseline.applied(table), recipe.lags) for part, table in read.tables.items()})
 
     def _keep(self, recipe: Recipe, seed: int, read: Dataset) -> None:
         closed = {part: recipe.gaps.closed(table) for part, table in read.tables.items()}
@@ -253,9 +277,27 @@ def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Part
             tests[part] = fleet(part, table)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
-    # Only a device's own rows, or all that there are, follow each other.
-    whole = recipe.test == "shared" or isinstance(recipe.partition, Natural)
-    return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered and whole)
+    return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered)
+
+
+def _peers(remembered: Memory) -> dict[str, Any] | None:
+    """Return who received whose weights, round by round, and how far nodes were apart, if a strategy matched peers."""
+    if "nodes" not in remembered:
+        return None
+    nodes = json.loads(str(remembered["nodes"]))
+    rounds: list[dict[str, Any]] = []
+    while f"received.{len(rounds)}" in remembered:
+        found = {name: np.asarray(remembered[f"{name}.{len(rounds)}"]) for name in ("received", "shares", "distances")}
+        entry = {"received": found["received"].tolist(), "shares": found["shares"].round(6).tolist()}
+        if len(nodes) <= MOST_PEERS:
+            entry["distances"] = [[round(each, 6) if np.isfinite(each) else None for each in row] for row in found["distances"].tolist()]
+        rounds.append(entry)
+    return {"nodes": nodes, "rounds": rounds}
+
+
+def _in_order(recipe: Recipe, protocol: str, dataset: Dataset) -> bool:
+    """Tell whether what a node is tested on are rows that follow each other: a device's own, or all that there are."""
+    return recipe.protocols[protocol].in_order(dataset) and (recipe.test == "shared" or isinstance(recipe.partition, Natural))
 
 
 def _about(recipe: Recipe, setting: Setting, parts: Parts, before: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -14,7 +15,7 @@ from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable, OneShot
-from vedette.errors import UnknownName
+from vedette.errors import DataUnusable, UnknownName
 from vedette.evaluation.recipe import Recipe, Variant
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
 from vedette.message import Array, Memory
@@ -123,6 +124,14 @@ class Bench:
         """All calibration rows at one node."""
         return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
 
+    def under(self, strategy: Strategy | None) -> Bench:
+        """Return the bench of a method with a strategy of its own; what was carried out is shared."""
+        if strategy is None:
+            return self
+        other = copy(self)
+        other.strategy = strategy
+        return other
+
     def alone(self, batch: int | None = None) -> Local:
         """Return training without exchange that visits the rows as often as the strategy does."""
         return Local(rounds=self.strategy.rounds, epochs=getattr(self.strategy, "epochs", 1.0), batch=batch)
@@ -143,17 +152,46 @@ METHODS: Registry[Method] = Registry("method")
 @METHODS.register("flag-all")
 def flag_all(bench: Bench) -> Made:
     """Call every row an anomaly."""
-    return Made(lambda tests: score_trivial(tests, lambda _, rows: np.ones(rows), 0.5, bench.setting.ordered))
+    return Made(lambda tests: score_trivial(tests, lambda _, table: np.ones(len(table)), 0.5, bench.setting.ordered))
 
 
 @METHODS.register("random")
 def random(bench: Bench) -> Made:
     """Call every other row an anomaly, by the toss of a coin."""
 
-    def scores_of(node: str, rows: int) -> Array:
-        return stream(bench.setting.seed, "random method", node, rows).random(rows)
+    def scores_of(node: str, table: Table) -> Array:
+        return stream(bench.setting.seed, "random method", node, len(table)).random(len(table))
 
     return Made(lambda tests: score_trivial(tests, scores_of, 0.5, bench.setting.ordered))
+
+
+@METHODS.register("timetable")
+def timetable(bench: Bench) -> Made:
+    """Call a row an anomaly where most training rows were ones at the same place of their recording: what a timetable gives away.
+
+    It looks at no reading. Where it does well all recordings follow one script, and no detector may be told the time or the place.
+    """
+    train = bench.pooled[POOLED]
+    if train.label is None:
+        raise DataUnusable("the timetable needs labelled training rows")
+    places = _since_the_start(train)
+    held = np.bincount(places)
+    share = np.divide(np.bincount(places, weights=train.label != 0), held, out=np.zeros(len(held)), where=held > 0)
+
+    def scores_of(node: str, table: Table) -> Array:
+        at = _since_the_start(table)
+        return np.where(at < len(share), share[np.minimum(at, len(share) - 1)], 0.0)
+
+    return Made(lambda tests: score_trivial(tests, scores_of, 0.5, bench.setting.ordered))
+
+
+def _since_the_start(table: Table) -> Array:
+    """Return [rows] int, how many rows of its recording were before each row."""
+    at = np.arange(len(table)) if table.place is None else np.asarray(table.place, dtype=np.int64)
+    codes = np.zeros(len(table), dtype=np.int64) if table.group is None else table.group.codes
+    first = np.full(int(codes.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(first, codes, at)
+    return np.asarray(at - first[codes])
 
 
 @METHODS.register("untrained")
@@ -206,7 +244,7 @@ def method_named(name: str, recipe: Recipe) -> Method:
     """
     if name in recipe.variants:
         trained = _TRAININGS[recipe.variants[name].trained]
-        return lambda bench: trained(bench, name, bench.setting.recipe.variant(name))
+        return lambda bench: trained(bench.under(bench.setting.recipe.variants[name].strategy), name, bench.setting.recipe.variant(name))
     if name in METHODS:
         return METHODS[name]
     if name not in DETECTORS:

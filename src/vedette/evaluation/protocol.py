@@ -27,7 +27,8 @@ class Protocol(Settings):
     ----------
     split
         How rows are held out of the training table: ``"rows"`` at random, ``"distinct"`` at random but equal rows together (so that none is
-        on both sides), ``"time"`` the last rows of each group.
+        on both sides), ``"time"`` the last rows of each group, ``"groups"`` whole groups at random, from each kind of them (what stands
+        before the last ``/`` in their names) as many as its share.
     validation
         Share of the training table held out for validation figures.
     test
@@ -48,7 +49,7 @@ class Protocol(Settings):
         Recipe keys that differ under this protocol: ``{"detector.threshold.q" = 0.95}``.
     """
 
-    split: Literal["rows", "distinct", "time"] = "rows"
+    split: Literal["rows", "distinct", "time", "groups"] = "rows"
     validation: float = Field(default=0.0, ge=0, lt=0.9)
     test: float = Field(default=0.3, gt=0, lt=1)
     first: int = Field(default=0, ge=0)
@@ -87,7 +88,7 @@ class Protocol(Settings):
 
     def in_order(self, dataset: Dataset) -> bool:
         """Tell whether test rows follow each other in time, none left out between them."""
-        whole = ("test" in dataset.tables and not self.anew) or bool(self.first) or bool(self.leave_out) or self.split == "time"
+        whole = ("test" in dataset.tables and not self.anew) or bool(self.first) or bool(self.leave_out) or self.split in ("time", "groups")
         return dataset.ordered and whole
 
     def parts(self, dataset: Dataset, seed: int) -> Parts:
@@ -155,7 +156,7 @@ def _beginnings(name: str, table: Table, rows: int) -> tuple[Table, Table]:
     if first.all():
         raise DataUnusable(f"no group of '{name}' has more than {rows} rows: there is nothing to test on")
     begun = table.take(np.flatnonzero(first))
-    return replace(begun, label=np.zeros(len(begun), dtype=np.int8), kind=None), table.take(np.flatnonzero(~first))
+    return replace(begun, label=np.zeros(len(begun), dtype=np.int8), kind=None, change=None), table.take(np.flatnonzero(~first))
 
 
 def _random_rows(table: Table, share: float, rng: np.random.Generator) -> Array:
@@ -198,6 +199,20 @@ def _last_in_time(table: Table, share: float, rng: np.random.Generator) -> Array
     return out
 
 
+def _whole_groups(table: Table, share: float, rng: np.random.Generator) -> Array:
+    """Hold out whole groups, of each kind of them at least one if there are two."""
+    if table.group is None:
+        raise DataUnusable("the rows know no devices or groups: no whole ones can be held out (split = 'groups')")
+    kinds: dict[str, list[int]] = {}
+    for code in np.unique(table.group.codes).tolist():
+        kinds.setdefault(table.group.levels[code].rpartition("/")[0], []).append(code)
+    out: list[int] = []
+    for codes in kinds.values():
+        held = min(max(round(share * len(codes)), 1), len(codes) - 1)
+        out += rng.permutation(codes)[:held].tolist()
+    return np.isin(table.group.codes, out)
+
+
 def _groups(name: str, table: Table, known: Sequence[str] = ()) -> tuple[Array, list[str]]:
     """Return [rows] int, the place of each row's group among the known ones (those there), and their names."""
     if table.group is None:
@@ -228,4 +243,4 @@ def _stretches(name: str, table: Table, blocks: int) -> tuple[Array, list[str]]:
     return member, [f"stretch {place + 1} of {blocks}" for place in range(blocks)]
 
 
-_HELD_OUT = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time}
+_HELD_OUT = {"rows": _random_rows, "distinct": _random_distinct, "time": _last_in_time, "groups": _whole_groups}

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from vedette.data.baseline import Baseline
 from vedette.data.dataset import Loader
 from vedette.data.datasets import LOADERS
 from vedette.data.gaps import Gaps
@@ -18,9 +19,11 @@ from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import RecipeError, UnknownName
+from vedette.evaluation.diagnostics import Diagnostic
 from vedette.evaluation.protocol import Protocol
 from vedette.registry import suggestion
-from vedette.settings import Settings, assign, assignments, build, named, validated
+from vedette.runtimes.base import demand_networks
+from vedette.settings import Settings, assign, assignments, build, describe, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
 
@@ -39,19 +42,26 @@ def _federable(detector: Any) -> Any:
     return detector
 
 
+AnyStrategy: TypeAlias = Annotated[Strategy, *named(STRATEGIES)]
+
+
 class Variant(Settings):
     """A further detector for the table, by how it is trained.
 
     Parameters
     ----------
     detector
-        Its settings, with its name; scaling, threshold and optimiser are those of the recipe's detector unless given.
+        Its settings, with its name; scaling, threshold and optimiser are those of the recipe's detector unless given. Without a name
+        it is the recipe's detector, with these settings changed.
     trained
         ``"local"``: by each node alone; ``"centralised"``: on all rows at one place; ``"federated"``: by the recipe's strategy;
         ``"fine-tuned"``: by each node alone after the federation.
+    strategy
+        How it is trained, if not by the recipe's strategy.
     """
 
-    detector: dict[str, Any]
+    detector: dict[str, Any] = {}
+    strategy: AnyStrategy | None = None
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
 
@@ -68,6 +78,11 @@ class Recipe(Settings):
         The data set, by name.
     gaps
         What is done about missing readings and irregular sampling, before rows are shared out.
+    baseline
+        Whether numbers are told as deviations from the beginning of their recording.
+    lags
+        How many rows of its recording each row holds, itself included, before rows are split; windows (``detector.window``) are cut
+        after it and never reach across the split.
     features
         Names of the features to use; all if empty.
     partition
@@ -87,12 +102,15 @@ class Recipe(Settings):
         What stands in the table: names of methods, of variants, or of detectors (fitted on all rows at one place).
     variants
         Further detectors, by the name they have in the table.
+    diagnostics
+        Figures to show besides, which no method should be compared by: ``"affiliation"`` (needs ``vedette[diagnostics]``),
+        ``"point-adjusted"``.
     fine_tuning
         Epochs that each node trains on alone after the federation, in the method ``"fine-tuned"``.
     seeds
         How many runs, each with its own seed.
-    quick
-        Keys that differ under ``--quick``.
+    quick, full
+        Keys that differ under ``--quick`` (to see that it works) and under ``--full`` (as long as the paper trained).
     """
 
     name: str
@@ -101,18 +119,22 @@ class Recipe(Settings):
     source: str = ""
     data: Annotated[Loader, *named(LOADERS)]
     gaps: Gaps = Gaps()
+    baseline: Baseline = Baseline()
+    lags: int = Field(default=1, ge=1, le=1000)
     features: tuple[str, ...] = ()
     partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
     detector: Annotated[Federable, BeforeValidator(_federable), *named(DETECTORS)]
-    strategy: Annotated[Strategy, *named(STRATEGIES)]
+    strategy: AnyStrategy
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName = "strict"
     test: Literal["own", "shared"] = "own"
     methods: tuple[str, ...] = METHODS
     variants: dict[str, Variant] = {}
+    diagnostics: tuple[Diagnostic, ...] = ()
     fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)
     quick: dict[str, Any] = {}
+    full: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -127,6 +149,8 @@ class Recipe(Settings):
             raise ValueError(f"the detector learns in one step, so there is no '{rounds[0]}'; take it out of 'methods'")
         for name in self.variants:
             self.variant(name)
+        if self.diagnostics and not {"flag-all", "random"} <= set(self.methods):
+            raise ValueError("diagnostics can only be read beside 'flag-all' and 'random': list both under 'methods'")
         return self
 
     def variant(self, name: str) -> Detector:
@@ -138,7 +162,9 @@ class Recipe(Settings):
             No such detector or setting, or one without rounds that shall be trained in them.
         """
         chosen = self.variants[name]
-        kind = DETECTORS[str(chosen.detector.get("name", ""))]
+        if "name" not in chosen.detector:
+            chosen = chosen.model_copy(update={"detector": {**describe(DETECTORS, self.detector), **chosen.detector}})
+        kind, strategy = DETECTORS[str(chosen.detector["name"])], chosen.strategy or self.strategy
         shared = ["scaling", *(["threshold"] if kind.learning == self.detector.learning else [])]
         shared += ["optimiser"] if issubclass(kind, NetworkDetector) else []
         inherited = {key: getattr(self.detector, key) for key in shared}
@@ -149,7 +175,9 @@ class Recipe(Settings):
             raise RecipeError(f"variant '{name}' learns in one step: there is nothing to tune; it may be local, centralised or federated")
         if chosen.trained == "federated" and not isinstance(detector, Federable):
             raise RecipeError(f"variant '{name}' cannot be learned together; it may be local or centralised")
-        if isinstance(detector, NetworkDetector) and chosen.trained != "centralised" and isinstance(self.strategy, Merge):
+        if isinstance(detector, NetworkDetector) and chosen.trained == "federated":
+            demand_networks(detector, strategy)
+        if isinstance(detector, NetworkDetector) and chosen.trained != "centralised" and isinstance(strategy, Merge):
             raise RecipeError(f"variant '{name}' is trained in rounds, and the strategy 'merge' has none")
         return detector
 
@@ -184,7 +212,7 @@ def recipe_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = (), full: bool = False) -> Recipe:
     """Read a recipe.
 
     Parameters
@@ -195,23 +223,27 @@ def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = ()) -> 
         Apply the recipe's ``[quick]`` keys, and one seed.
     changes
         ``"strategy.rounds=5"``: keys to set, last.
+    full
+        Apply the recipe's ``[full]`` keys.
 
     Raises
     ------
     UnknownName
         No such recipe or key, with the nearest one.
     RecipeError
-        The file is no TOML, or says something impossible.
+        The file is no TOML, or says something impossible; both `quick` and `full`.
     """
+    if quick and full:
+        raise RecipeError("a run is either quick or full, not both")
     text, label = _text(name)
     try:
         values: dict[str, Any] = {"name": Path(name).stem, **tomllib.loads(text)}
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{label}: {error}") from None
-    if quick:
-        settings = values.get("quick", {})
-        for key, value in {"seeds": 1, **(settings if isinstance(settings, Mapping) else {})}.items():
-            assign(Recipe, values, key, value, f"{label}, [quick]")
+    for part, wanted, given in (("quick", quick, {"seeds": 1}), ("full", full, {})):
+        settings = values.get(part, {})
+        for key, value in {**given, **(settings if isinstance(settings, Mapping) else {})}.items() if wanted else ():
+            assign(Recipe, values, key, value, f"{label}, [{part}]")
     for key, value in assignments(changes, "strategy.rounds=5"):
         assign(Recipe, values, key, value, "--set")
     return validated(Recipe, values, label)

@@ -86,14 +86,14 @@ def score_fleet(detectors: Mapping[str, Detector], tests: Fleet | Table, ordered
     return scored
 
 
-def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, int], Array], threshold: float, ordered: bool = False) -> list[Scored]:
-    """Score test rows by node and number alone: what flagging all, or at random, is worth."""
+def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, Table], Array], threshold: float, ordered: bool = False) -> list[Scored]:
+    """Score test rows without looking at their readings: what flagging all, or at random, or by the clock is worth."""
     shared = isinstance(tests, Table)
     tables = {"*": tests} if isinstance(tests, Table) else {node: tests[node] for node in tests}
     order = sorted(tables) if not shared else ["*"]
     found = [(node, tables[node]) for node in order if len(tables[node])]
     return [
-        Scored(node, scores_of(node, len(table)), threshold, _labels(table), table.kind, _recordings(table, ordered))
+        Scored(node, scores_of(node, table), threshold, _labels(table), table.kind, _recordings(table, ordered))
         for node, table in found
     ]
 

@@ -17,7 +17,7 @@ from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 
-__all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "digest", "plan_of", "stages_of"]
+__all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "demand_networks", "digest", "plan_of", "stages_of"]
 
 Plan: TypeAlias = Mapping[str, Any]
 """A run as JSON of registered names: all that a joining node receives."""
@@ -115,13 +115,15 @@ def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any
     Raises
     ------
     RecipeError
-        A detector that learns in one step and a strategy of rounds, or the other way round.
+        A detector that learns in one step and a strategy of rounds, or the other way round; or a strategy that exchanges a network
+        the detector does not have.
     """
     if isinstance(detector, OneShot) != isinstance(strategy, Merge):
         name = describe(DETECTORS, detector)["name"]
         if isinstance(detector, OneShot):
             raise RecipeError(f"detector '{name}' learns in one step: take the strategy 'merge'")
         raise RecipeError(f"the strategy 'merge' is for detectors that learn in one step, such as 'pca'; '{name}' is trained in rounds")
+    demand_networks(detector, strategy)
     prepare = Prepare(scaling=detector.scaling)
     calibrate = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
@@ -131,6 +133,20 @@ def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any
         "detector": describe(DETECTORS, detector),
         "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
     }
+
+
+def demand_networks(detector: Federable, strategy: Strategy) -> None:
+    """Refuse a strategy that exchanges a network which the detector does not have.
+
+    Raises
+    ------
+    RecipeError
+        Which it is.
+    """
+    lacking = next((c.role for c in strategy.channels if c.role and c.role not in getattr(detector, "roles", ())), None)
+    if lacking is not None:
+        names = describe(STRATEGIES, strategy)["name"], describe(DETECTORS, detector)["name"]
+        raise RecipeError(f"strategy '{names[0]}' needs a detector with a '{lacking}' network, such as 'se-ea-edn'; '{names[1]}' has none")
 
 
 def stages_of(plan: Plan) -> tuple[Federable, list[Stage]]:

@@ -7,20 +7,26 @@ from vedette.lazy import lazily
 if TYPE_CHECKING:
     from vedette.strategies.base import STRATEGIES, Reply, Strategy, Turn, View
     from vedette.strategies.fedavg import FedAvg
+    from vedette.strategies.fedkd import FedKd
     from vedette.strategies.fedprox import FedProx
+    from vedette.strategies.fedtl import FedTl
     from vedette.strategies.local import Local
     from vedette.strategies.merge import Merge
+    from vedette.strategies.mtad_fl import MtadFl
 
-__all__ = ["STRATEGIES", "FedAvg", "FedProx", "Local", "Merge", "Reply", "Strategy", "Turn", "View"]
+__all__ = ["STRATEGIES", "FedAvg", "FedKd", "FedProx", "FedTl", "Local", "Merge", "MtadFl", "Reply", "Strategy", "Turn", "View"]
 
 __getattr__ = lazily(
     __name__,
     {
         "STRATEGIES": "vedette.strategies.base",
         "FedAvg": "vedette.strategies.fedavg",
+        "FedKd": "vedette.strategies.fedkd",
         "FedProx": "vedette.strategies.fedprox",
+        "FedTl": "vedette.strategies.fedtl",
         "Local": "vedette.strategies.local",
         "Merge": "vedette.strategies.merge",
+        "MtadFl": "vedette.strategies.mtad_fl",
         "Reply": "vedette.strategies.base",
         "Strategy": "vedette.strategies.base",
         "Turn": "vedette.strategies.base",

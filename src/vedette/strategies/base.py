@@ -22,6 +22,9 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "local": "vedette.strategies.local:Local",
         "fedavg": "vedette.strategies.fedavg:FedAvg",
         "fedprox": "vedette.strategies.fedprox:FedProx",
+        "fedkd": "vedette.strategies.fedkd:FedKd",
+        "fedtl": "vedette.strategies.fedtl:FedTl",
+        "mtad-fl": "vedette.strategies.mtad_fl:MtadFl",
         "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",
@@ -131,6 +134,10 @@ class Strategy(Settings, ABC):
     def channels(self) -> tuple[Channel, ...]:
         """The parts of networks that are exchanged."""
         return ()
+
+    def span(self, turn: Turn) -> tuple[float, float]:
+        """Return where in the whole training this round begins and ends, for `Task.span`."""
+        return turn.round / max(self.rounds, 1), min((turn.round + 1) / max(self.rounds, 1), 1.0)
 
     @abstractmethod
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:

@@ -50,7 +50,7 @@ class FedAvg(Strategy):
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         epochs = 0.0 if turn.phase == "adopt" else self.epochs
-        return Work(tasks=(Task(start=inbox.vectors, epochs=epochs, batch=self.batch, terms=self.terms()),))
+        return Work(tasks=(Task(start=inbox.vectors, epochs=epochs, batch=self.batch, terms=self.terms(), span=self.span(turn)),))
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         return Message(vectors=done.vectors, facts=done.answers.facts), mine

@@ -26,7 +26,7 @@ class Local(Strategy):
     batch: int | None = Field(default=None, ge=1)
 
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
-        return Work(tasks=(Task(epochs=self.epochs, batch=self.batch, keep_optimiser=True),))
+        return Work(tasks=(Task(epochs=self.epochs, batch=self.batch, keep_optimiser=True, span=self.span(turn)),))
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         return Message(), mine

@@ -11,7 +11,10 @@ from vedette.errors import MissingExtra, RecipeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["LAYERS", "Held", "Layer", "LayerKind", "kind_of", "needs_torch"]
+__all__ = ["LAYERS", "TINY", "Held", "Layer", "LayerKind", "kind_of", "needs_torch"]
+
+TINY = 1e-9
+"""Keeps a sum that something is divided by from being 0."""
 
 Layer: TypeAlias = Mapping[str, Any]
 """One layer as data: its ``name``, its ``kind`` and the settings of the kind."""
@@ -44,14 +47,15 @@ class Held(NamedTuple):
         As in the module's state.
     buffer
         Whether it is a statistic that training does not move.
-    start
-        The value it starts at; None: drawn uniformly within the layer's bound.
+    start, bound
+        First values are drawn uniformly within `bound` of `start` (for weights, torch's default).
     """
 
     name: str
     shape: tuple[int, ...]
     buffer: bool = False
-    start: float | None = None
+    start: float = 0.0
+    bound: float = 0.0
 
 
 class LayerKind(NamedTuple):
@@ -63,29 +67,28 @@ class LayerKind(NamedTuple):
         Makes the torch module.
     holds
         Its arrays, in the order in which they lie in a vector.
-    bound
-        First weights are drawn uniformly between minus this and this (torch's default).
     """
 
     module: Callable[[Layer], nn.Module]
     holds: Callable[[Layer], Sequence[Held]] = lambda _: ()
-    bound: Callable[[Layer], float] = lambda _: 0.0
 
 
-def _dense(layer: Layer) -> Sequence[Held]:
-    return Held("weight", (layer["outputs"], layer["inputs"])), Held("bias", (layer["outputs"],))
+def _weighted(inputs: int, outputs: int, *size: int) -> Sequence[Held]:
+    """Weights of `inputs` values each (times the size of a kernel), and biases."""
+    bound = 1 / math.sqrt(math.prod((inputs, *size)))
+    return Held("weight", (outputs, inputs, *size), bound=bound), Held("bias", (outputs,), bound=bound)
 
 
 def _batch_norm(layer: Layer) -> Sequence[Held]:
     width = (layer["width"],)
-    kept = Held("running_mean", width, True, 0.0), Held("running_var", width, True, 1.0)
-    return Held("weight", width, start=1.0), Held("bias", width, start=0.0), *kept
+    return Held("weight", width, start=1.0), Held("bias", width), Held("running_mean", width, True), Held("running_var", width, True, 1.0)
 
 
 def _lstm(layer: Layer) -> Sequence[Held]:
-    gates = 4 * layer["outputs"]
-    weights = Held("weight_ih_l0", (gates, layer["inputs"])), Held("weight_hh_l0", (gates, layer["outputs"]))
-    return *weights, Held("bias_ih_l0", (gates,)), Held("bias_hh_l0", (gates,))
+    gates, bound = 4 * layer["outputs"], 1 / math.sqrt(layer["outputs"])
+    shapes: dict[str, tuple[int, ...]] = {"weight_ih_l0": (gates, layer["inputs"]), "weight_hh_l0": (gates, layer["outputs"])}
+    shapes |= dict.fromkeys(("bias_ih_l0", "bias_hh_l0"), (gates,))
+    return [Held(name, shape, bound=bound) for name, shape in shapes.items()]
 
 
 def _lstm_module(layer: Layer) -> nn.Module:
@@ -115,12 +118,100 @@ def _repeat_module(layer: Layer) -> nn.Module:
     return module
 
 
+def _turn_module(layer: Layer) -> nn.Module:
+    torch = needs_torch()
+
+    class Turn(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """Steps of values become values over steps: the channels of a convolution."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.transpose(1, 2)
+
+    module: nn.Module = Turn()
+    return module
+
+
+def _conv_module(layer: Layer) -> nn.Module:
+    module: nn.Module = needs_torch().nn.Conv1d(layer["inputs"], layer["outputs"], layer["kernel"], padding=layer["kernel"] // 2)
+    return module
+
+
+def _pool_module(layer: Layer) -> nn.Module:
+    torch = needs_torch()
+
+    class Pool(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """One value a channel: its largest or its mean."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.amax(dim=2) if layer["by"] == "max" else x.mean(dim=2)
+
+    module: nn.Module = Pool()
+    return module
+
+
+def _squeezed(layer: Layer) -> Sequence[Held]:
+    wide, narrow = layer["width"], layer["squeezed"]
+    return Held("down", (narrow, wide), bound=1 / math.sqrt(wide)), Held("up", (wide, narrow), bound=1 / math.sqrt(narrow))
+
+
+def _squeeze_module(layer: Layer) -> nn.Module:
+    torch = needs_torch()
+
+    class Squeeze(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """Weighs the channels by what their means say of each other (Hu et al. 2018; MTAD-FL, eqs. 7-9)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for held in _squeezed(layer):
+                self.register_parameter(held.name, torch.nn.Parameter(torch.empty(held.shape)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = torch.sigmoid(torch.relu(x.mean(dim=2) @ self.down.T) @ self.up.T)
+            weighted: Tensor = x * weights.unsqueeze(2)
+            return weighted
+
+    module: nn.Module = Squeeze()
+    return module
+
+
+def _attended(layer: Layer) -> Sequence[Held]:
+    slots, width = layer["slots"], layer["width"]
+    return Held("keys", (slots, width), bound=1 / math.sqrt(width)), Held("values", (width, slots), bound=1 / math.sqrt(slots))
+
+
+def _attention_module(layer: Layer) -> nn.Module:
+    torch = needs_torch()
+
+    class Attention(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """External attention: places ask a memory that all samples share (Guo et al. 2022, algorithm 1)."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            for held in _attended(layer):
+                self.register_parameter(held.name, torch.nn.Parameter(torch.empty(held.shape)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            # Doubly normalised: over the places, then over the slots.
+            asked = torch.softmax(x.transpose(1, 2) @ self.keys.T, dim=1)
+            answered: Tensor = (asked / (asked.sum(dim=2, keepdim=True) + TINY)) @ self.values.T
+            return answered.transpose(1, 2)
+
+    module: nn.Module = Attention()
+    return module
+
+
 LAYERS: Mapping[str, LayerKind] = {
     # On samples of steps a dense layer works on each step by itself ("time-distributed").
     "dense": LayerKind(
-        lambda layer: needs_torch().nn.Linear(layer["inputs"], layer["outputs"]), _dense, lambda layer: 1 / math.sqrt(layer["inputs"])
+        lambda layer: needs_torch().nn.Linear(layer["inputs"], layer["outputs"]), lambda layer: _weighted(layer["inputs"], layer["outputs"])
     ),
-    "lstm": LayerKind(_lstm_module, _lstm, lambda layer: 1 / math.sqrt(layer["outputs"])),
+    "lstm": LayerKind(_lstm_module, _lstm),
+    # Works on channels of values, as "steps" and "turn" make them, and keeps their length; so do the two below.
+    "conv": LayerKind(_conv_module, lambda layer: _weighted(layer["inputs"], layer["outputs"], layer["kernel"])),
+    "squeeze-excitation": LayerKind(_squeeze_module, _squeezed),
+    "external-attention": LayerKind(_attention_module, _attended),
+    # Channels of values become one vector.
+    "pool": LayerKind(_pool_module),
     "batch-norm": LayerKind(lambda layer: needs_torch().nn.BatchNorm1d(layer["width"]), _batch_norm),
     "relu": LayerKind(lambda _: needs_torch().nn.ReLU()),
     "leaky-relu": LayerKind(lambda layer: needs_torch().nn.LeakyReLU(layer.get("slope", 0.01))),
@@ -130,6 +221,7 @@ LAYERS: Mapping[str, LayerKind] = {
     # A flat sample becomes steps and back; one vector becomes the same at each step.
     "steps": LayerKind(lambda layer: needs_torch().nn.Unflatten(1, (layer["steps"], layer["width"]))),
     "flat": LayerKind(lambda _: needs_torch().nn.Flatten()),
+    "turn": LayerKind(_turn_module),
     "repeat": LayerKind(_repeat_module),
 }
 """All kinds, by name."""

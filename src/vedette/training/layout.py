@@ -81,18 +81,14 @@ def layout_of(layers: Layers) -> Layout:
 
 
 def initial(layers: Layers, rng: np.random.Generator) -> Vector:
-    """Draw first weights, each layer's as its kind says (`vedette.training.layers`).
+    """Draw first weights, each array's as its kind of layer says (`vedette.training.layers`).
 
     Each array has a random stream of its own, so that networks that share only some layers share those layers' first weights.
     """
     root = int(rng.integers(2**63))
     arrays: dict[str, Array] = {}
     for layer in layers:
-        bound = kind_of(layer).bound(layer)
         for held in kind_of(layer).holds(layer):
-            place = f"{layer['name']}.{held.name}"
-            if held.start is None:
-                arrays[place] = stream(root, str(layer["name"]), held.name).uniform(-bound, bound, held.shape)
-            else:
-                arrays[place] = np.full(held.shape, held.start)
+            own, low, high = stream(root, str(layer["name"]), held.name), held.start - held.bound, held.start + held.bound
+            arrays[f"{layer['name']}.{held.name}"] = own.uniform(low, high, held.shape)
     return layout_of(layers).flat(arrays)

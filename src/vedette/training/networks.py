@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Network"]
 
+BLOCK = 2048
+"""Rows run at once: of many channels of values more would neither fit a cache nor be wanted in memory."""
+
 Holds: TypeAlias = Literal["weights", "buffers", "all"]
 
 
@@ -63,4 +66,5 @@ class Network:
         torch = needs_torch()
         self.module.eval()
         with torch.inference_mode():
-            return self.module(torch.from_numpy(rows)).numpy()  # type: ignore[no-any-return]
+            parts = [self.module(torch.from_numpy(rows[start : start + BLOCK])) for start in range(0, max(len(rows), 1), BLOCK)]
+            return torch.cat(parts).numpy()  # type: ignore[no-any-return]

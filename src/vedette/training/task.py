@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -58,6 +59,8 @@ class Task(NamedTuple):
         Rows are scaled, [n, features + 1] float32, the label last.
     keep_optimiser
         Whether the optimiser's state goes on from this role's last task.
+    span
+        Where in the whole training of this network the task begins and ends, 0 to 1; learning rates that fall go by it.
     """
 
     role: str = ""
@@ -69,6 +72,7 @@ class Task(NamedTuple):
     terms: tuple[Proximal | Distil, ...] = ()
     extra: tuple[str, ...] = ()
     keep_optimiser: bool = False
+    span: tuple[float, float] = (0.0, 1.0)
 
 
 class Work(NamedTuple):
@@ -126,6 +130,8 @@ class Optimiser(Settings):
         ``"adam"``, ``"adamw"`` or ``"sgd"``.
     rate
         Learning rate.
+    schedule
+        How it changes over the whole training, all rounds together: ``"constant"``, or falling to 0 along a ``"cosine"``.
     decay
         Weight decay.
     batch
@@ -134,8 +140,13 @@ class Optimiser(Settings):
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
     decay: float = Field(default=0.0, ge=0)
     batch: int = Field(default=64, ge=1)
+
+    def rate_at(self, done: float) -> float:
+        """Return the learning rate when a share (0 to 1) of the training is done."""
+        return self.rate if self.schedule == "constant" else self.rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Learnable(Protocol):

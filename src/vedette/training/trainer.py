@@ -141,6 +141,8 @@ class _Bench:
         for number, (inputs, labels) in enumerate(rows.batches(batch, steps, rng)):
             if normalises and len(inputs) == 1:
                 continue
+            for group in optimiser.param_groups:
+                group["lr"] = settings.rate_at(task.span[0] + (task.span[1] - task.span[0]) * number / steps)
             fit, loss = loss_of(inputs, labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -10,6 +10,7 @@ LOADERS: Registry[type[Loader]] = Registry(
     {
         "bot-iot": "vedette.data.datasets.bot_iot:BotIot",
         "iot-ddos": "vedette.data.datasets.iot_ddos:IotDdos",
+        "joined": "vedette.data.datasets.joined:Joined",
         "kdd99": "vedette.data.datasets.kdd99:Kdd99",
         "kitsune": "vedette.data.datasets.kitsune:Kitsune",
         "n-baiot": "vedette.data.datasets.nbaiot:NBaiot",

@@ -1,9 +1,13 @@
 """The report's figures: inline SVG that takes its text colour from the page around it."""
 
+from vedette.evaluation.plots.contrasts import Contrast, contrast_figure
 from vedette.evaluation.plots.curves import Curve, loss_figure
+from vedette.evaluation.plots.details import detail_figure
 from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, class_figure, holding_figure
-from vedette.evaluation.plots.looks import Look, ordered, styles
+from vedette.evaluation.plots.leaks import leak_figure
+from vedette.evaluation.plots.looks import Look, ordered, palette, styles
 from vedette.evaluation.plots.nodes import MOST_BARS, node_figure
+from vedette.evaluation.plots.peers import MOST_PEERS, peer_figure
 from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
 from vedette.evaluation.plots.text import printable
 from vedette.evaluation.plots.tradeoffs import Tradeoff, tradeoff_figure
@@ -12,16 +16,23 @@ __all__ = [
     "BINS",
     "MOST_BARS",
     "MOST_HOLDINGS",
+    "MOST_PEERS",
+    "Contrast",
     "Curve",
     "Holding",
     "Look",
     "Trace",
     "Tradeoff",
     "class_figure",
+    "contrast_figure",
+    "detail_figure",
     "holding_figure",
+    "leak_figure",
     "loss_figure",
     "node_figure",
     "ordered",
+    "palette",
+    "peer_figure",
     "printable",
     "styles",
     "trace_figure",

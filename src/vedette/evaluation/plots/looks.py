@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["BLUE", "GREEN", "GREY", "SKY", "VERMILLION", "Look", "ordered", "styles"]
+__all__ = ["BLUE", "GREEN", "GREY", "SKY", "VERMILLION", "Look", "ordered", "palette", "styles"]
 
 # The palette of Okabe and Ito (2008): told apart whatever a reader's colour vision.
 BLUE, GREEN, VERMILLION, SKY, GREY = "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#8C8C8C"
@@ -31,12 +31,15 @@ class Look(NamedTuple):
 FIXED = {
     "flag-all": Look(GREY, "1 3"),
     "random": Look(GREY, "6 3"),
+    "timetable": Look(GREY, "8 2 2 2"),
     "untrained": Look(GREY),
     "variance-distance": Look(SKY),
     "pca": Look(PINK),
     "local": Look(ORANGE),
     "centralised": Look(GREEN),
     "federated": Look(BLUE),
+    # A recipe that follows a paper calls its own federation by the paper's name.
+    "mtad-fl": Look(BLUE),
 }
 
 
@@ -53,3 +56,9 @@ def styles(methods: Iterable[str]) -> dict[str, Look]:
     free = [Look(colour) for colour in SPREADING if colour not in taken]
     spare = itertools.cycle([*free, *(Look(colour, dash) for dash in DASHES for colour in SPREADING)])
     return FIXED | {name: next(spare) for name in names if name not in FIXED}
+
+
+def palette(count: int) -> list[Look]:
+    """Return looks for so many things that are no methods, the ones told apart best first."""
+    colours = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY)
+    return list(itertools.islice(itertools.cycle([Look(colour, dash) for dash in ("", *DASHES) for colour in colours]), count))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from vedette.evaluation.plots import Curve, Holding, Trace, Tradeoff, loss_figure, ordered, printable, styles, tradeoff_figure
+from vedette.evaluation.plots import Curve, Holding, Trace, Tradeoff, loss_figure, ordered, styles, tradeoff_figure
 from vedette.evaluation.report.costs import costs_of, steps_of
+from vedette.evaluation.report.diagnostics import diagnostic_tables
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
+from vedette.evaluation.report.leaks import leaks_said
 from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
 from vedette.evaluation.report.scores import kinds_of, scores_of
 from vedette.evaluation.report.summary import summary_of, warnings_of
+from vedette.evaluation.report.template import rendered
 from vedette.files import write_atomic
 
 __all__ = ["write_report"]
@@ -52,24 +54,13 @@ def write_report(
     StorageError
         The file could not be written; an older one is untouched.
     """
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    def tamed(value: Any) -> Any:
-        return printable(value, 2000) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    source = resources.files("vedette.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, finalize=tamed, trim_blocks=True, lstrip_blocks=True)
-    page.filters["name"] = lambda value: printable(value, 80)
-    page.filters["grouped"] = lambda value: f"{value:,}"
-    page.filters["figure"] = Markup  # our own SVG; every name in it was escaped by Matplotlib
     content = _content(run, [curve for curve in curves if len(curve.loss)], [trace for trace in traces if len(trace.score)], holdings)
     anomalous = (run.get("data") or {}).get("anomaly_share")
     looks = content["looks"]
     drawn = [each for each in tradeoffs if each.method in looks]
     content["tradeoffs"] = tradeoff_figure(drawn, anomalous or 0.0, looks) if drawn else None
     content["traded"] = ordered(each.method for each in drawn)
-    write_atomic(path, page.from_string(source).render(content).replace(" %", "\u00a0%"))
+    write_atomic(path, rendered("report.html.j2", content))
 
 
 def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[Trace], holdings: Sequence[Holding]) -> dict[str, Any]:
@@ -77,19 +68,22 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
     looks, lines = styles(used), lines_of(run["rows"])
     protocols = sorted({protocol for protocol, _, _ in lines})
     tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
-    as_events = {protocol: result_table(lines, "test", protocol, looks, EVENT_MEASURES) for protocol in protocols}
+    of_events = tuple(measure for measure in EVENT_MEASURES if any(measure.key in row for row in run["rows"]))
+    as_events = {protocol: result_table(lines, "test", protocol, looks, of_events) for protocol in protocols}
     as_events = {protocol: table for protocol, table in as_events.items() if table["known"]}
     return {
         "title": run.get("title") or run.get("recipe") or "Vedette run",
         "description": run.get("description"),
         "notes": run.get("notes"),
-        "measures": (*MEASURES, *(EVENT_MEASURES if as_events else ())),
+        "measures": (*MEASURES, *(of_events if as_events else ())),
         "looks": looks,
         "summary": summary_of(run, lines),
         "warnings": warnings_of(run, lines, protocols),
         "facts": facts_of(run, protocols),
+        "leak": leaks_said(run, looks),
         "tables": [table for table in tables if table["lines"]],
         "as_events": as_events,
+        "diagnostics": diagnostic_tables(run["rows"], protocols, looks),
         "repeated": any(mean and mean.spread is not None for line in lines.values() for mean in line.values()),
         "curves": ordered(curve.method for curve in curves),
         "loss": loss_figure(curves, looks) if curves else None,

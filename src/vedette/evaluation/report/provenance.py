@@ -15,6 +15,7 @@ from vedette.settings import build
 __all__ = ["facts_of", "flat", "methods_of", "splits_of", "thresholds_of"]
 
 METHODS = {
+    "timetable": "the place of a row in its recording alone, as training rows have it; no reading is looked at",
     "untrained": "the same detector before any training",
     "variance-distance": "the distance from the mean in units of each feature’s spread, from all data in one place",
     "pca": "what the main components of all data in one place cannot rebuild",
@@ -38,6 +39,7 @@ LEFT_OUT = {
 SPLITS = {
     "rows": "at random, so that equal rows may stand on both sides",
     "distinct": "at random, equal rows together, so that no row stands on both sides",
+    "groups": "whole devices or experiments at random, some of each kind",
     "time": "from the end of each group’s time, so that nothing is learned from the future",
 }
 UNKNOWN = (
@@ -75,12 +77,15 @@ def methods_of(run: Mapping[str, Any], used: Iterable[str]) -> list[tuple[str, s
 
 
 def _variant(variant: Mapping[str, Any]) -> str:
-    """Say what a variant is: its detector, its window, who trains it."""
-    detector = _at(variant, "detector")
+    """Say what a variant is: its detector, its window, who trains it and how."""
+    detector, strategy = _at(variant, "detector"), _at(variant, "strategy").get("name")
+    changed = ", ".join(f"{key} = {value}" for key, value in detector.items())
+    name = detector.get("name") or "the recipe’s detector" + (f" with {changed}" if changed else "")
     window = detector.get("window") or 1
     rows = window.get("size", 1) if isinstance(window, Mapping) else window
     seen = f" over windows of {rows} rows" if rows != 1 else ""
-    return f"{detector.get('name')}{seen}, trained {TRAINED.get(str(variant.get('trained')), 'in a way of its own')}"
+    how = f" ({strategy})" if strategy else ""
+    return f"{name}{seen}, trained {TRAINED.get(str(variant.get('trained')), 'in a way of its own')}{how}"
 
 
 def thresholds_of(run: Mapping[str, Any], protocols: Sequence[str], used: Iterable[str]) -> list[str]:

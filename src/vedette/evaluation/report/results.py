@@ -17,6 +17,7 @@ __all__ = [
     "Line",
     "Lines",
     "Mean",
+    "Measure",
     "Row",
     "focus_of",
     "lines_of",
@@ -25,7 +26,7 @@ __all__ = [
     "value_of",
 ]
 
-REFERENCES = ("flag-all", "random")
+REFERENCES = ("flag-all", "random", "timetable")
 
 Row = Mapping[str, Any]
 """One row of metrics.json."""
@@ -86,6 +87,13 @@ EVENT_MEASURES = (
         "vus_pr", "VUS-PR", "As PR-AUC, but an alert a little before or after its event counts in part (buffers of 0 to 100 readings)."
     ),
     Measure("vus_roc", "VUS-ROC", "As ROC-AUC, with the same buffers."),
+    Measure(
+        "nab_standard",
+        "NAB",
+        "What alerts that begin or end within a minute of a change point earn, the sooner the more, less what all others cost: 100 is "
+        "perfect, 0 is silence.",
+        digits=1,
+    ),
 )
 """Of readings that follow each other in time."""
 
@@ -118,7 +126,7 @@ def mean_of(values: Sequence[float | None]) -> Mean | None:
     return Mean(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known), len(values))
 
 
-def lines_of(rows: Iterable[Row]) -> Lines:
+def lines_of(rows: Iterable[Row], measures: Sequence[Measure] = (*MEASURES, *EVENT_MEASURES)) -> Lines:
     """Average the rows of all nodes together over seeds, by protocol, split and method; a lone node stands for all."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
@@ -127,7 +135,7 @@ def lines_of(rows: Iterable[Row]) -> Lines:
     for key, group in groups.items():
         whole = [row for row in group if row["node"] == "*"] or (group if len({row["node"] for row in group}) == 1 else [])
         if whole:
-            lines[key] = {measure.key: mean_of([value_of(row, measure.key) for row in whole]) for measure in (*MEASURES, *EVENT_MEASURES)}
+            lines[key] = {measure.key: mean_of([value_of(row, measure.key) for row in whole]) for measure in measures}
     return lines
 
 

@@ -1,0 +1,47 @@
+"""What classifiers share: a network with one logit tells anomalous from normal rows."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from vedette.data.rebalance import AnyRebalancer, Keep, Rebalancer
+from vedette.detectors.network import NetworkDetector
+from vedette.detectors.threshold import AnyThreshold, Fixed
+from vedette.message import Array, Memory
+
+__all__ = ["Classifier"]
+
+
+class Classifier(NetworkDetector, ABC):
+    """Base of detectors that learn from labels; the score is the probability of an anomaly.
+
+    Parameters
+    ----------
+    loss
+        ``"cross-entropy"``; there is no other.
+    rebalance
+        How a node's rows are re-balanced before it trains: ``"none"``, ``"over-sampling"``, ``"under-sampling"``, ``"smote"``.
+    threshold
+        0.5 unless another rule is given.
+    """
+
+    learning: ClassVar[Literal["supervised"]] = "supervised"
+
+    loss: Literal["cross-entropy"] = "cross-entropy"
+    rebalance: AnyRebalancer = Field(default_factory=Keep)
+    threshold: AnyThreshold = Field(default_factory=Fixed)
+
+    @property
+    def balancer(self) -> Rebalancer:
+        return self.rebalance
+
+    def residuals(self, inputs: Array, outputs: Array) -> Array:
+        # The logistic function, said so that no exponent overflows.
+        return np.asarray(0.5 * (1 + np.tanh(outputs.astype(np.float64) / 2)))
+
+    def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
+        return np.asarray(self.residuals(inputs, outputs)[:, 0])
