@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -16,7 +16,6 @@ import numpy as np
 from vedette.data.dataset import Dataset
 from vedette.data.datasets import LOADERS
 from vedette.data.fleet import Fleet
-from vedette.data.lags import lagged
 from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
@@ -111,9 +110,9 @@ class Experiment:
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
         self._peers: list[dict[str, Any]] = []
-        self._loaded: dict[int | None, Dataset] = {}
+        self._loaded: dict[str, Dataset] = {}
         if dataset is not None:
-            self._keep(recipe, seed, dataset)
+            self._loaded[recipe.dataset_key(seed)] = recipe.prepared(dataset)
 
     @property
     def steps(self) -> int:
@@ -238,17 +237,11 @@ class Experiment:
         self.on_progress(label, entry)
 
     def _dataset(self, recipe: Recipe, seed: int) -> Dataset:
-        wanted = seed if recipe.data.simulated else None
+        """Read what a recipe is about; the last is kept, because seeds share it unless it is simulated."""
+        wanted = recipe.dataset_key(seed)
         if wanted not in self._loaded:
-            self._keep(recipe, seed, recipe.data.load(self.root, seed))
-        read = self._loaded[wanted]
-        if not recipe.baseline.rows and recipe.lags == 1:
-            return read
-        return replace(read, tables={part: lagged(recipe.baseline.applied(table), recipe.lags) for part, table in read.tables.items()})
-
-    def _keep(self, recipe: Recipe, seed: int, read: Dataset) -> None:
-        closed = {part: recipe.gaps.closed(table) for part, table in read.tables.items()}
-        self._loaded = {seed if recipe.data.simulated else None: replace(read, tables=closed)}
+            self._loaded = {wanted: recipe.prepared(recipe.data.load(self.root, seed))}
+        return self._loaded[wanted]
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -11,9 +13,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 from pydantic import BeforeValidator, Field, model_validator
 
 from vedette.data.baseline import Baseline
-from vedette.data.dataset import Loader
+from vedette.data.dataset import Dataset, Loader
 from vedette.data.datasets import LOADERS
 from vedette.data.gaps import Gaps
+from vedette.data.lags import lagged
 from vedette.data.partition import PARTITIONS, Natural, Partition
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
@@ -152,6 +155,16 @@ class Recipe(Settings):
         if self.diagnostics and not {"flag-all", "random"} <= set(self.methods):
             raise ValueError("diagnostics can only be read beside 'flag-all' and 'random': list both under 'methods'")
         return self
+
+    def prepared(self, dataset: Dataset) -> Dataset:
+        """Return a data set as it is split and learned from: gaps closed, numbers told from their baseline, rows lagged."""
+        tables = {part: lagged(self.baseline.applied(self.gaps.closed(table)), self.lags) for part, table in dataset.tables.items()}
+        return replace(dataset, tables=tables)
+
+    def dataset_key(self, seed: int) -> str:
+        """Return what tells the data sets of recipes (and of simulated data, seeds) apart once they are `prepared`."""
+        said = self.model_dump(mode="json", include={"data", "gaps", "baseline", "lags"})
+        return json.dumps([said, seed if self.data.simulated else None], sort_keys=True)
 
     def variant(self, name: str) -> Detector:
         """Return the detector of a variant.

@@ -93,8 +93,7 @@ def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, Table], Array]
     order = sorted(tables) if not shared else ["*"]
     found = [(node, tables[node]) for node in order if len(tables[node])]
     return [
-        Scored(node, scores_of(node, table), threshold, _labels(table), table.kind, _recordings(table, ordered))
-        for node, table in found
+        Scored(node, scores_of(node, table), threshold, _labels(table), table.kind, _recordings(table, ordered)) for node, table in found
     ]
 
 
