@@ -105,6 +105,14 @@ def test_natural_nodes_are_the_groups() -> None:
         natural.places(TRAIN, replace(TEST, group=None), "test", 0)
 
 
+def test_the_first_parts_of_groups_names_may_make_the_nodes() -> None:
+    names = ("valve1/0", "valve1/7", "other/2", "free")
+    table = replace(TRAIN.take(slice(0, 4)), group=Coded(np.arange(4, dtype=np.int32), names))
+    assert Natural(depth=1).names(table) == ["valve1", "other", "free"]
+    assert Natural(depth=1).places(table, table, "test", 0).tolist() == [0, 0, 1, 2]
+    assert Natural(depth=2).names(table) == list(names)
+
+
 @pytest.mark.parametrize("wrong", [{"nodes": 0}, {"alpha": 0}, {"min_rows": 0}])
 def test_impossible_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(RecipeError):

@@ -58,6 +58,25 @@ def test_whole_sets_of_equal_rows_have_about_the_share_asked_for() -> None:
     assert len(parts.test) == pytest.approx(1200, abs=5 * np.sqrt(4000 * 0.3 * 0.7))
 
 
+def grouped(sizes: dict[str, int]) -> Table:
+    """Rows of named groups, so many each."""
+    table = numbered(sum(sizes.values()))
+    return replace(table, group=Coded.of(name for name, rows in sizes.items() for _ in range(rows)))
+
+
+def test_whole_groups_are_held_out_of_each_kind() -> None:
+    table = grouped({**{f"valve1/{i}": 10 + i for i in range(10)}, "valve2/0": 30, "valve2/1": 30, "alone": 5})
+    for seed in range(5):
+        parts = Protocol(split="groups", test=0.3).parts(whole(table), seed)
+        out, kept = (set(part.column("group").texts()) for part in (parts.test, parts.train))
+        assert not out & kept
+        assert out | kept == set(table.column("group").levels)
+        assert sorted(name.split("/")[0] for name in out) == ["valve1"] * 3 + ["valve2"]
+    assert Protocol(split="groups").in_order(replace(whole(table), ordered=True))
+    with pytest.raises(DataUnusable, match="no whole ones"):
+        Protocol(split="groups").parts(whole(replace(table, group=None)), 0)
+
+
 @pytest.mark.parametrize("split", ["rows", "distinct", "time"])
 @pytest.mark.parametrize("calibration", [0.0, 0.3])
 def test_every_row_stands_in_one_part_in_its_old_order(split: str, calibration: float) -> None:

@@ -118,6 +118,16 @@ def test_what_a_node_receives_goes_into_its_transfer_network():
     assert (local.span, local.keep_optimiser) == ((0.0, 0.25), True)
 
 
+def test_transfer_networks_may_wait_for_the_last_match():
+    strategy = MtadFl(rounds=4, epochs=3, transfer="last")
+    assert (strategy.phases, strategy.closing) == (("match",), ("transfer",))
+    (task,) = strategy.work(turn("transfer", 4), Message(), {}).tasks
+    assert (task.role, task.epochs) == ("transfer", 12)
+    passed = MtadFl(passed_on=True).work(turn("match"), Message({"features": Vector(np.ones(2), "x")}), {}).tasks[0]
+    assert set(passed.start) == {"features"}
+    assert not passed.keep_optimiser
+
+
 def trained(strategy, fleet: Fleet, detector: DualNetwork = DUAL):
     return LocalRuntime(fleet).run(plan_of(detector, strategy, 3))
 

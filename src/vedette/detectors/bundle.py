@@ -57,8 +57,10 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
     if not detector.bundled:
         raise DetectorMisused(f"a {type(detector).__name__} cannot be stored: its model is an object of another library, not arrays")
     threshold, scaler = detector.threshold_, detector.scaler
-    # What training alone needs stays behind.
-    kept = {name: value for name, value in detector.memory.items() if not name.startswith("optimiser.")}
+    # What training alone needs stays behind, and so do networks that do not score.
+    idle = [role for role in detector.roles if role != detector.role] if isinstance(detector, NetworkDetector) else []
+    left = ("optimiser.", *(f"{part}.{role}" for role in idle for part in ("network", "layout")))
+    kept = {name: value for name, value in detector.memory.items() if not name.startswith(left)}
     write_memory(folder / WEIGHTS, kept)
     files = [WEIGHTS]
     if isinstance(detector, NetworkDetector):

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from vedette.data.rebalance import AnyRebalancer, Keep, Rebalancer
+from vedette.data.summaries import Moments
 from vedette.detectors.network import NetworkDetector
 from vedette.detectors.threshold import AnyThreshold, Fixed
 from vedette.message import Array, Memory
@@ -36,6 +37,11 @@ class Classifier(NetworkDetector, ABC):
     threshold: AnyThreshold = Field(default_factory=Fixed)
 
     @property
+    def residual_summary(self) -> Literal["inputs"]:
+        """Nothing for the score; what is usual, for explanations."""
+        return "inputs"
+
+    @property
     def balancer(self) -> Rebalancer:
         return self.rebalance
 
@@ -45,3 +51,19 @@ class Classifier(NetworkDetector, ABC):
 
     def scores(self, inputs: Array, outputs: Array, memory: Memory) -> Array:
         return np.asarray(self.residuals(inputs, outputs)[:, 0])
+
+    def contributions(self, samples: Array) -> tuple[Array, Array]:
+        """Return how much each scaled column adds to the logit, by occlusion, and what is usual of it on normal rows.
+
+        A column's part is what the logit loses when the column is as usual throughout the window (Zeiler and Fergus 2014); what makes
+        a row look normal counts as 0.
+        """
+        usual = Moments.from_table(np.asarray(self.memory["own.inputs.moments"])).mean
+        network, width = self.network(), len(usual)
+        logits = network.forward(samples)[:, 0].astype(np.float64)
+        parts = np.empty((len(samples), width))
+        for column in range(width):
+            occluded = samples.copy()
+            occluded[:, column::width] = usual[column]
+            parts[:, column] = logits - network.forward(occluded)[:, 0]
+        return np.maximum(parts, 0), np.broadcast_to(usual, parts.shape)

@@ -57,6 +57,9 @@ class DualNetwork(Classifier):
             raise ValueError("kernels must be odd")
         if self.optimiser.batch < 2:
             raise ValueError("batch norm needs batches of at least two rows (optimiser.batch)")
+        if self.convolve == "time" and (self.steps or self.window.size) < 2:
+            # Over a single place external attention says the same of everything.
+            raise ValueError("convolving over time needs more than one row: a window, such as window = 30 (or 'steps')")
         if self.steps is not None and (self.convolve == "features" or self.window.size > 1):
             raise ValueError("'steps' is for samples whose columns hold several rows: convolve = 'time' and a window of 1")
         return self

@@ -46,8 +46,11 @@ class NetworkDetector(Detector):
         return self.roles[0]
 
     @property
-    def residual_summary(self) -> Literal["none", "moments", "covariance"]:
-        """What the score needs to know of the residuals of normal rows (``residuals.moments``, ``.covariance`` in the memory)."""
+    def residual_summary(self) -> Literal["none", "moments", "covariance", "inputs"]:
+        """What the score needs to know of the residuals of normal rows (``residuals.moments``, ``.covariance`` in the memory).
+
+        ``"inputs"``: nothing, but explanations need to know what is usual (``own.inputs.moments``).
+        """
         return "none"
 
     @property
@@ -60,7 +63,9 @@ class NetworkDetector(Detector):
         """Return the networks by role for samples of so many values."""
 
     def learn(self, table: Table, memory: Memory, seed: int) -> Memory:
-        queries = {} if self.residual_summary == "none" else {"residuals": Query("residuals", {"summary": self.residual_summary})}
+        queries = {"residuals": Query("residuals", {"summary": self.residual_summary})}
+        if self.residual_summary in ("none", "inputs"):
+            queries = {"own.inputs": Query("inputs")} if self.residual_summary == "inputs" else {}
         work = Work(tasks=(Task(role=self.role, epochs=self.epochs),), queries=queries)
         job = Job("fit", table, work, memory)
         ((_, done, learned),) = LoopTrainer().run(self, [job], (), seed, 0, "train")

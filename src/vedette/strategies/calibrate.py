@@ -21,13 +21,14 @@ class Calibrate(Strategy):
     Parameters
     ----------
     residuals
-        The summary of its residuals that the detector's score needs: ``"moments"``, ``"covariance"`` or ``"none"``.
+        The summary of its residuals that the detector's score needs: ``"moments"``, ``"covariance"`` or ``"none"``; or ``"inputs"``:
+        its score needs none, but explanations want to know what is usual, and this never leaves the node.
     fit
         ``"federated"`` merges all nodes' summaries; ``"local"`` leaves each node its own.
     """
 
     rounds: int = 1
-    residuals: Literal["none", "moments", "covariance"] = "none"
+    residuals: Literal["none", "moments", "covariance", "inputs"] = "none"
     fit: Literal["federated", "local"] = "federated"
 
     @property
@@ -43,18 +44,22 @@ class Calibrate(Strategy):
             return Work(keep=inbox.tables)
         if turn.phase == "scores":
             return Work(keep=inbox.tables, queries={"scores": Query("scores")})
+        if self.residuals == "inputs":
+            return Work(keep=inbox.tables, queries={"inputs": Query("inputs")})
         wanted = {"residuals": Query("residuals", {"summary": self.residuals})} if self.residuals != "none" else {}
         return Work(keep=inbox.tables, queries=wanted)
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         # A node's own summary stays with it in any case, so that own and common thresholds can be compared.
         own = {f"own.{key}": table for key, table in done.answers.tables.items()}
+        if turn.phase == "residuals" and self.residuals == "inputs":
+            return Message(), {**mine, **own}
         if self.fit == "federated":
             return Message(tables=done.answers.tables), {**mine, **own}
         return Message(), {**mine, **own, **done.answers.tables}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
-        if self.fit == "local" or (turn.phase == "residuals" and self.residuals == "none"):
+        if self.fit == "local" or (turn.phase == "residuals" and self.residuals in ("none", "inputs")):
             return Reply()
         merged = merged_tables(view, turn.phase)
         if not merged:

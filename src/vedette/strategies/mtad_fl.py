@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +30,9 @@ class MtadFl(Strategy):
     ----------
     epochs
         Local passes of each network over a node's rows in a round.
+    transfer
+        ``"each-round"``: Transfer networks are trained in every round, as published, though what their convolutions learn is replaced in
+        the next. ``"last"``: they are trained once, after the last round, for the epochs of all rounds together.
     batch
         Rows a local step; the detector's own number if absent.
     part
@@ -42,6 +46,7 @@ class MtadFl(Strategy):
 
     rounds: int = Field(default=4, ge=0)
     epochs: float = Field(default=20.0, gt=0)
+    transfer: Literal["each-round", "last"] = "each-round"
     batch: int | None = Field(default=None, ge=1)
     part: str = "conv*"
     nearest: int = Field(default=1, ge=1)
@@ -49,7 +54,11 @@ class MtadFl(Strategy):
 
     @property
     def phases(self) -> tuple[str, ...]:
-        return ("match", "transfer")
+        return ("match", "transfer") if self.transfer == "each-round" else ("match",)
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        return () if self.transfer == "each-round" else ("transfer",)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -60,9 +69,9 @@ class MtadFl(Strategy):
         if turn.phase == "match":
             start = inbox.vectors if self.passed_on else {}
             return Work(tasks=(task._replace(role="local", start=start, keep_optimiser=not self.passed_on, span=self.span(turn)),))
-        # Where its convolutions are new in each round its learning rate falls anew in each.
-        span = self.span(turn) if self.passed_on else (0.0, 1.0)
-        return Work(tasks=(task._replace(role="transfer", start=inbox.vectors, span=span),))
+        # Its convolutions are new each time, so its learning rate falls anew each time.
+        epochs = self.epochs * (1 if self.transfer == "each-round" else self.rounds)
+        return Work(tasks=(task._replace(role="transfer", start=inbox.vectors, epochs=epochs),))
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         return Message(vectors=done.vectors) if turn.phase == "match" else Message(), mine

@@ -75,6 +75,14 @@ def residuals(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generato
     return Message(tables={kind: summary.merged(parts).table()} if parts else {})
 
 
+@QUERIES.register("inputs")
+def inputs(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Return ``moments`` [3, features] of normal rows as the network sees them: what is usual, for explanations."""
+    samples = asked.detector.samples(asked.rows.normal(), asked.memory)
+    parts = [Moments.of(chunk[:, -samples.scaler.width :].astype(np.float64)) for chunk in samples.chunks(whole=True)]
+    return Message(tables={"moments": Moments.merged(parts).table()} if parts else {})
+
+
 @QUERIES.register("summary")
 def summary(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
     """Summarise normal samples as a detector that learns in one step is made of: ``moments`` or ``covariance``."""

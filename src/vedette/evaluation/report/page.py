@@ -12,6 +12,7 @@ from vedette.evaluation.report.diagnostics import diagnostic_tables
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
 from vedette.evaluation.report.leaks import leaks_said
 from vedette.evaluation.report.nodes import node_tables
+from vedette.evaluation.report.peers import peers_of
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
 from vedette.evaluation.report.scores import kinds_of, scores_of
@@ -91,6 +92,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "kinds": kinds_of(run.get("kinds") or []),
         "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
         "node_tables": {protocol: tables for protocol in protocols if (tables := node_tables(run["rows"], protocol))},
+        "peers": peers_of(run),
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),
         "splits": splits_of(run, protocols),
