@@ -58,13 +58,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     # Weights that set out from the same place, as a federation's do.
     matrix = (rng.normal(0, 0.05, PARAMETERS) + rng.normal(0, 0.02, (NODES, PARAMETERS))).astype(np.float32)
-    print(f"{NODES:,} nodes, {PARAMETERS:,} parameters; the weights themselves: {matrix.nbytes / 2**20:.0f} MiB")
+    print(f"{NODES:,} nodes, {PARAMETERS:,} parameters; the weights themselves: {matrix.nbytes / 2**20:.0f} MiB")  # noqa: T201
     ours, ours_peak = timed(lambda weights: nearest_of(distances(weights))[0], matrix)
-    print(f"distances and matching: {ours:.2f} s, {ours_peak:.0f} MiB beside the weights")
+    print(f"distances and matching: {ours:.2f} s, {ours_peak:.0f} MiB beside the weights")  # noqa: T201
     whole, whole_peak = timed(one_product, matrix)
-    print(f"one product in float64: {whole:.2f} s, {whole_peak:.0f} MiB; ours is {whole / ours:.1f} times as fast")
+    print(f"one product in float64: {whole:.2f} s, {whole_peak:.0f} MiB; ours is {whole / ours:.1f} times as fast")  # noqa: T201
     few, _ = timed(double_loop, matrix[:FEW])
-    print(f"double loop: {few * (NODES / FEW) ** 2:.0f} s (from {FEW} nodes); ours is {few * (NODES / FEW) ** 2 / ours:.0f} times as fast")
+    print(f"double loop: {few * (NODES / FEW) ** 2:.0f} s (from {FEW} nodes); ours is {few * (NODES / FEW) ** 2 / ours:.0f} times as fast")  # noqa: T201
 
 
 if __name__ == "__main__":

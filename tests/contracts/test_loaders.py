@@ -163,7 +163,7 @@ SAMPLES = {
     ),
 }
 SAMPLES["joined"] = Sample(
-    {"parts": [{"name": "skab", **SAMPLES["skab"].settings}, {"name": "smd", "labelled": True, **SAMPLES["smd"].settings}]},
+    {"parts": [{"name": "skab", **SAMPLES["skab"].settings}, {"name": "smd", **SAMPLES["smd"].settings}]},
     {**SAMPLES["skab"].files, **SAMPLES["smd"].files},
     {"all": 12 + 8},
     "skab/valve1/0.csv",

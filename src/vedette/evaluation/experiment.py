@@ -25,6 +25,7 @@ from vedette.evaluation.diagnostics import demand_libraries
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
 from vedette.evaluation.plots import MOST_PEERS, Tradeoff
 from vedette.evaluation.protocol import Parts
+from vedette.evaluation.reasons import reasons
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
 from vedette.evaluation.report.results import REFERENCES, focus_of
@@ -110,6 +111,7 @@ class Experiment:
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
         self._peers: list[dict[str, Any]] = []
+        self._reasons: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
         if dataset is not None:
             self._loaded[recipe.dataset_key(seed)] = recipe.prepared(dataset)
@@ -170,6 +172,7 @@ class Experiment:
             "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
             "traffic_bytes": self._traffic,
             "peers": self._peers,
+            "reasons": self._reasons,
             "settings": self.recipe.model_dump(mode="json"),
         }
         return result
@@ -205,6 +208,7 @@ class Experiment:
                     result.tradeoffs.append(tradeoff)
                 if first and split == "test" and name == focus_of(self.methods):
                     result.traces = _traces(name, setting, scored, tests)
+                    self._reasons = _reasons(name, setting, made.detectors, scored, tests, [trace.node for trace in result.traces])
         return figures
 
     def _carried(
@@ -346,3 +350,22 @@ def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Flee
             table = tests if isinstance(tests, Table) else tests[part.node]
             traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold))
     return sorted(traces, key=lambda trace: list(chosen).index(trace.node))
+
+
+def _reasons(
+    method: str,
+    setting: Setting,
+    detectors: Mapping[str, Detector],
+    scored: Sequence[Scored],
+    tests: Fleet | Table,
+    nodes: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Explain the loudest alarms of the nodes that are drawn."""
+    found = []
+    for part in scored:
+        if part.node in nodes and detectors:
+            detector = detectors.get(part.node) or next(iter(detectors.values()))
+            alarms = reasons(detector, tests if isinstance(tests, Table) else tests[part.node], part)
+            about = {"method": method, "protocol": setting.protocol, "seed": setting.seed, "node": part.node}
+            found += [{**about, "alarms": alarms}] if alarms else []
+    return sorted(found, key=lambda entry: nodes.index(entry["node"]))

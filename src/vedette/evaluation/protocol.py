@@ -45,6 +45,11 @@ class Protocol(Settings):
         Stretches of time, for ``leave_out = "time"``. No anomaly is cut in two: a border inside one moves to its end.
     anew
         Whether what the authors split into training and test is put together first and split anew.
+    labelled
+        Whether the authors' test rows are all there is, split anew: where only these tell anomalies, detectors that learn from labels
+        are tried on them alone.
+    sample
+        So many rows are drawn at random from those that are split here; 0 takes all.
     set
         Recipe keys that differ under this protocol: ``{"detector.threshold.q" = 0.95}``.
     """
@@ -57,6 +62,8 @@ class Protocol(Settings):
     leave_out: Literal["", "group", "time"] = ""
     blocks: int = Field(default=5, ge=2)
     anew: bool = False
+    labelled: bool = False
+    sample: int = Field(default=0, ge=0)
     set: dict[str, Any] = {}
 
     def folds(self, dataset: Dataset, seed: int) -> dict[str, Callable[[], Parts]]:
@@ -67,8 +74,12 @@ class Protocol(Settings):
         DataUnusable
             As `parts`; or there are no groups to leave out, or too few rows for so many blocks.
         """
-        if self.anew and "test" in dataset.tables:
-            dataset = Dataset(dataset.name, {"all": concat([dataset.tables["train"], dataset.tables["test"]])}, dataset.ordered)
+        if "test" in dataset.tables and (self.anew or self.labelled):
+            parts_used = [dataset.tables["test"]] if self.labelled else [dataset.tables["train"], dataset.tables["test"]]
+            dataset = Dataset(dataset.name, {"all": concat(parts_used)}, dataset.ordered)
+        if self.sample and "all" in dataset.tables and self.sample < len(dataset.tables["all"]):
+            drawn = stream(seed, "sample").choice(len(dataset.tables["all"]), self.sample, replace=False)
+            dataset = Dataset(dataset.name, {"all": dataset.tables["all"].take(np.sort(drawn))}, dataset.ordered)
         if not self.leave_out:
             return {"": lambda: self.parts(dataset, seed)}
         tested = dataset.tables["all" if "all" in dataset.tables else "test"]
@@ -88,8 +99,13 @@ class Protocol(Settings):
 
     def in_order(self, dataset: Dataset) -> bool:
         """Tell whether test rows follow each other in time, none left out between them."""
-        whole = ("test" in dataset.tables and not self.anew) or bool(self.first) or bool(self.leave_out) or self.split in ("time", "groups")
-        return dataset.ordered and whole
+        whole = (
+            ("test" in dataset.tables and not self.anew and not self.labelled)
+            or bool(self.first)
+            or bool(self.leave_out)
+            or self.split in ("time", "groups")
+        )
+        return dataset.ordered and whole and not self.sample
 
     def parts(self, dataset: Dataset, seed: int) -> Parts:
         """Split a data set.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vedette.message import Array
@@ -11,11 +13,19 @@ __all__ = ["distances", "nearest_of"]
 BLOCK = 4096
 """Parameters multiplied at once."""
 
+ERROR = 2e-6
+"""How far a squared distance may be off after products in float32, in units of the squared lengths of the two deviations from the mean."""
+
+FEW = 8
+"""Peers a node that are looked at once more, pair by pair in float64; where more are in doubt all products are made in float64."""
+
 
 def distances(matrix: Array) -> Array:
     """Return how far each node's weights are from each other's: Euclidean distance over cosine (MTAD-FL, eqs. 13-15).
 
-    Memory beside the matrix: a block of it in float64 (`BLOCK` parameters of each node) and three [nodes, nodes] arrays.
+    Products are made in float32, of what nodes deviate from their mean, and summed in float64: twice as fast, and right to 1e-5. Pairs
+    that may be nearest are then worked out in float64, so that no rounding chooses a peer. Memory beside the matrix: a block of it
+    (`BLOCK` parameters of each node) and a few [nodes, nodes] arrays.
 
     Parameters
     ----------
@@ -28,18 +38,47 @@ def distances(matrix: Array) -> Array:
         [nodes, nodes] float64, symmetric; infinite on the diagonal and where the cosine is not positive: such nodes have nothing in
         common, however near they are.
     """
-    nodes, parameters = matrix.shape
-    products = np.zeros((nodes, nodes))
-    for start in range(0, parameters, BLOCK):
-        block = matrix[:, start : start + BLOCK].astype(np.float64)
+    mean = matrix.mean(axis=0, dtype=np.float64)
+    squared, error, inner = _compared(matrix, mean, np.float32)
+    far, near = (_over_cosine(np.maximum(squared + off, 0), inner) for off in (error, -error))
+    # A peer that may be nearer than the nearest can be far.
+    doubtful = near <= far.min(axis=1, keepdims=True)
+    np.fill_diagonal(doubtful, False)
+    doubtful &= np.isfinite(near)
+    doubtful |= doubtful.T
+    if doubtful.sum() > FEW * len(matrix):
+        squared, _, inner = _compared(matrix, mean, np.float64)
+        return _over_cosine(squared, inner)
+    for one, other in np.argwhere(np.triu(doubtful)):
+        a, b = matrix[one].astype(np.float64), matrix[other].astype(np.float64)
+        squared[one, other] = squared[other, one] = ((a - b) ** 2).sum()
+        inner[one, other] = inner[other, one] = a @ b
+    return _over_cosine(squared, inner)
+
+
+def _compared(matrix: Array, mean: Array, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
+    """Return squared distances, how far they may be off, and inner products, [nodes, nodes] float64, by products in a dtype."""
+    products, along = np.zeros((len(matrix), len(matrix))), np.zeros(len(matrix))
+    for start in range(0, matrix.shape[1], BLOCK):
+        middle = mean[start : start + BLOCK]
+        block = (matrix[:, start : start + BLOCK] - middle.astype(dtype)).astype(dtype)
         products += block @ block.T
-    squares = np.diag(products)
-    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * products, 0))
+        along += block @ middle.astype(dtype)
+    lengths = np.diag(products)
+    both = lengths[:, None] + lengths
+    # The mean taken away in a dtype is added again as it was taken away.
+    taken = mean.astype(dtype).astype(np.float64)
+    return np.maximum(both - 2 * products, 0), ERROR * both, products + along[:, None] + along + taken @ taken
+
+
+def _over_cosine(squared: Array, inner: Array) -> Array:
+    """Return distances over cosines, infinite where a cosine is not positive and for a node and itself."""
+    lengths = np.sqrt(np.maximum(np.diag(inner), 0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = products / np.sqrt(squares[:, None] * squares)
-        found = np.where(cosine > 0, apart / cosine, np.inf)
+        cosine = np.where(inner > 0, inner, 0) / (lengths[:, None] * lengths)
+        found = np.where(cosine > 0, np.sqrt(squared) / cosine, np.inf)
     np.fill_diagonal(found, np.inf)
-    return np.asarray((found + found.T) / 2)
+    return np.asarray(found)
 
 
 def nearest_of(apart: Array, most: int = 1) -> tuple[Array, Array]:

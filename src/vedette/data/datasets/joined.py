@@ -27,7 +27,7 @@ class Joined(Loader):
     Parameters
     ----------
     parts
-        The data sets, each with its settings; every one with its labelled rows in one table.
+        The data sets, each with its settings. Where the authors split, their test rows are taken: only these tell anomalies.
     """
 
     title: ClassVar[str] = "several data sets as one fleet of different devices"
@@ -43,14 +43,13 @@ class Joined(Loader):
         if len(set(names)) < len(names):
             raise DataUnusable(f"'{max(names, key=names.count)}' is joined with itself; name each data set once")
         datasets = [part.load(root, seed) for part in self.parts]
-        lacking = next((read for read in datasets if "all" not in read.tables), None)
-        if lacking is not None:
-            raise DataUnusable(f"'{lacking.name}' is split into training and test rows and cannot be joined; SMD has a setting 'labelled'")
-        features = tuple(dict.fromkeys(feature for read in datasets for feature in read.tables["all"].features))
+        found = [read.tables.get("all", read.tables.get("test")) for read in datasets]
+        labelled = [table for table in found if table is not None]
+        features = tuple(dict.fromkeys(feature for table in labelled for feature in table.features))
         doubled = len({feature.name for feature in features}) < len(features)
         if doubled or any(feature.kind == "category" for feature in features):
             raise DataUnusable("only data sets of numbers can be joined, and a name may mean one feature only")
-        tables = [_widened(name, read.tables["all"], features) for name, read in zip(names, datasets, strict=True)]
+        tables = [_widened(name, table, features) for name, table in zip(names, labelled, strict=True)]
         return Dataset("joined", {"all": concat(tables)}, ordered=all(read.ordered for read in datasets))
 
 

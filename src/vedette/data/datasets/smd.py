@@ -65,8 +65,6 @@ class Smd(FileLoader):
     ----------
     machines
         The machines to read: ``("machine-1-2", …)``; all that are there if empty.
-    labelled
-        Read the test files only, as one table ``all``: what detectors that learn from labels have been tried on.
     check
         Demand the published number of rows and anomalous rows, as far as they are known for single machines, and in all if
         all 28 are read; False accepts a sample.
@@ -83,7 +81,6 @@ class Smd(FileLoader):
     official_files: ClassVar[tuple[str, ...]] = tuple(f"{part}/{m}.txt" for part in (*LOADED, "interpretation_label") for m in MACHINES)
 
     machines: Annotated[tuple[str, ...], distinct("machine", MACHINES)] = ()
-    labelled: bool = False
     check: bool = True
 
     def sources(self, root: Path | None) -> dict[str, Path]:
@@ -102,7 +99,7 @@ class Smd(FileLoader):
         anomalies = [int(part.sum()) for part in np.split(test_table.label, np.cumsum(test_rows)[:-1])]
         if self.check:
             _check(dict(zip(machines, zip(train_rows, test_rows, anomalies, strict=True), strict=True)), train)
-        return Dataset("smd", {"all": test_table} if self.labelled else {"train": train_table, "test": test_table}, ordered=True)
+        return Dataset("smd", {"train": train_table, "test": test_table}, ordered=True)
 
     def _present(self, root: Path | None) -> tuple[str, ...]:
         """Return the machines of which there is any file, so that one that lacks another is noticed."""

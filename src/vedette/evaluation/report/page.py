@@ -15,7 +15,7 @@ from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.peers import peers_of
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
-from vedette.evaluation.report.scores import kinds_of, scores_of
+from vedette.evaluation.report.scores import kinds_of, reasons_of, scores_of
 from vedette.evaluation.report.summary import summary_of, warnings_of
 from vedette.evaluation.report.template import rendered
 from vedette.files import write_atomic
@@ -89,6 +89,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "curves": ordered(curve.method for curve in curves),
         "loss": loss_figure(curves, looks) if curves else None,
         "scores": scores_of(run, traces, looks),
+        "reasons": reasons_of(run),
         "kinds": kinds_of(run.get("kinds") or []),
         "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
         "node_tables": {protocol: tables for protocol in protocols if (tables := node_tables(run["rows"], protocol))},

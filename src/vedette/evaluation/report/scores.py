@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from vedette.evaluation.plots import BINS, Look, Trace, detail_figure, ordered, trace_figure
 from vedette.evaluation.report.results import REFERENCES
 from vedette.evaluation.report.wording import percentage
 
-__all__ = ["kinds_of", "scores_of"]
+__all__ = ["kinds_of", "reasons_of", "scores_of"]
 
+YEAR = 365 * 86_400
 MOST_NODES, MOST_PANELS, MOST_KINDS = 4, 4, 20
 
 
@@ -47,6 +49,32 @@ def _figures(node: str, traces: Sequence[Trace], looks: Mapping[str, Look]) -> l
         name = "All nodes together" if node == "*" else node
         found.append({"node": name, "protocol": protocol, **figures, "left_out": methods[MOST_PANELS:]})
     return found
+
+
+def reasons_of(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return, for each node that is drawn, its loudest alarms with the readings they come from."""
+    found = []
+    for entry in run.get("reasons") or []:
+        alarms = [
+            {
+                **alarm,
+                "when": _moment(alarm["time"]),
+                "score": f"{alarm['score']:.3g}",
+                "verdict": "right" if alarm["right"] else "false alarm",
+            }
+            for alarm in entry["alarms"]
+        ]
+        found.append({**entry, "node": "All nodes together" if entry["node"] == "*" else entry["node"], "alarms": alarms})
+    return found
+
+
+def _moment(seconds: float | None) -> str:
+    """Say a time as a date, or as seconds where it cannot be one."""
+    if seconds is None:
+        return ""
+    if seconds < YEAR:
+        return f"{seconds:,.0f} s"
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def kinds_of(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
