@@ -45,6 +45,8 @@ def distances(matrix: Array) -> Array:
     doubtful = near <= far.min(axis=1, keepdims=True)
     np.fill_diagonal(doubtful, False)
     doubtful &= np.isfinite(near)
+    # A single candidate is no doubt.
+    doubtful &= doubtful.sum(axis=1, keepdims=True) > 1
     doubtful |= doubtful.T
     if doubtful.sum() > FEW * len(matrix):
         squared, _, inner = _compared(matrix, mean, np.float64)
