@@ -105,29 +105,20 @@ def _lstm_module(layer: Layer) -> nn.Module:
     return module
 
 
-def _repeat_module(layer: Layer) -> nn.Module:
+def _module(forward: Callable[[Any, Tensor], Tensor], holds: Sequence[Held] = ()) -> nn.Module:
+    """Return a module that does what `forward` says, given itself and the input, with parameters by name."""
     torch = needs_torch()
 
-    class Repeat(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """Says the same at each step."""
+    class Made(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            for held in holds:
+                self.register_parameter(held.name, torch.nn.Parameter(torch.empty(held.shape)))
 
         def forward(self, x: Tensor) -> Tensor:
-            return x.unsqueeze(1).expand(-1, layer["steps"], -1)
+            return forward(self, x)
 
-    module: nn.Module = Repeat()
-    return module
-
-
-def _turn_module(layer: Layer) -> nn.Module:
-    torch = needs_torch()
-
-    class Turn(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """Steps of values become values over steps: the channels of a convolution."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x.transpose(1, 2)
-
-    module: nn.Module = Turn()
+    module: nn.Module = Made()
     return module
 
 
@@ -136,42 +127,16 @@ def _conv_module(layer: Layer) -> nn.Module:
     return module
 
 
-def _pool_module(layer: Layer) -> nn.Module:
-    torch = needs_torch()
-
-    class Pool(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """One value a channel: its largest or its mean."""
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x.amax(dim=2) if layer["by"] == "max" else x.mean(dim=2)
-
-    module: nn.Module = Pool()
-    return module
-
-
 def _squeezed(layer: Layer) -> Sequence[Held]:
     wide, narrow = layer["width"], layer["squeezed"]
     return Held("down", (narrow, wide), bound=1 / math.sqrt(wide)), Held("up", (wide, narrow), bound=1 / math.sqrt(narrow))
 
 
-def _squeeze_module(layer: Layer) -> nn.Module:
+def _squeeze(module: Any, x: Tensor) -> Tensor:
+    """Weigh the channels by what their means say of each other (Hu et al. 2018; MTAD-FL, eqs. 7-9)."""
     torch = needs_torch()
-
-    class Squeeze(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """Weighs the channels by what their means say of each other (Hu et al. 2018; MTAD-FL, eqs. 7-9)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            for held in _squeezed(layer):
-                self.register_parameter(held.name, torch.nn.Parameter(torch.empty(held.shape)))
-
-        def forward(self, x: Tensor) -> Tensor:
-            weights = torch.sigmoid(torch.relu(x.mean(dim=2) @ self.down.T) @ self.up.T)
-            weighted: Tensor = x * weights.unsqueeze(2)
-            return weighted
-
-    module: nn.Module = Squeeze()
-    return module
+    weights: Tensor = torch.sigmoid(torch.relu(x.mean(dim=2) @ module.down.T) @ module.up.T)
+    return x * weights.unsqueeze(2)
 
 
 def _attended(layer: Layer) -> Sequence[Held]:
@@ -179,25 +144,12 @@ def _attended(layer: Layer) -> Sequence[Held]:
     return Held("keys", (slots, width), bound=1 / math.sqrt(width)), Held("values", (width, slots), bound=1 / math.sqrt(slots))
 
 
-def _attention_module(layer: Layer) -> nn.Module:
-    torch = needs_torch()
-
-    class Attention(torch.nn.Module):  # type: ignore[misc, name-defined]
-        """External attention: places ask a memory that all samples share (Guo et al. 2022, algorithm 1)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            for held in _attended(layer):
-                self.register_parameter(held.name, torch.nn.Parameter(torch.empty(held.shape)))
-
-        def forward(self, x: Tensor) -> Tensor:
-            # Doubly normalised: over the places, then over the slots.
-            asked = torch.softmax(x.transpose(1, 2) @ self.keys.T, dim=1)
-            answered: Tensor = (asked / (asked.sum(dim=2, keepdim=True) + TINY)) @ self.values.T
-            return answered.transpose(1, 2)
-
-    module: nn.Module = Attention()
-    return module
+def _attend(module: Any, x: Tensor) -> Tensor:
+    """Let places ask a memory that all samples share: external attention (Guo et al. 2022, algorithm 1)."""
+    # Doubly normalised: over the places, then over the slots.
+    asked: Tensor = needs_torch().softmax(x.transpose(1, 2) @ module.keys.T, dim=1)
+    answered: Tensor = (asked / (asked.sum(dim=2, keepdim=True) + TINY)) @ module.values.T
+    return answered.transpose(1, 2)
 
 
 LAYERS: Mapping[str, LayerKind] = {
@@ -208,10 +160,10 @@ LAYERS: Mapping[str, LayerKind] = {
     "lstm": LayerKind(_lstm_module, _lstm),
     # Works on channels of values, as "steps" and "turn" make them, and keeps their length; so do the two below.
     "conv": LayerKind(_conv_module, lambda layer: _weighted(layer["inputs"], layer["outputs"], layer["kernel"])),
-    "squeeze-excitation": LayerKind(_squeeze_module, _squeezed),
-    "external-attention": LayerKind(_attention_module, _attended),
-    # Channels of values become one vector.
-    "pool": LayerKind(_pool_module),
+    "squeeze-excitation": LayerKind(lambda layer: _module(_squeeze, _squeezed(layer)), _squeezed),
+    "external-attention": LayerKind(lambda layer: _module(_attend, _attended(layer)), _attended),
+    # Channels of values become one vector: the largest of each channel, or the mean.
+    "pool": LayerKind(lambda layer: _module(lambda _, x: x.amax(dim=2) if layer["by"] == "max" else x.mean(dim=2))),
     "batch-norm": LayerKind(lambda layer: needs_torch().nn.BatchNorm1d(layer["width"]), _batch_norm),
     "relu": LayerKind(lambda _: needs_torch().nn.ReLU()),
     "leaky-relu": LayerKind(lambda layer: needs_torch().nn.LeakyReLU(layer.get("slope", 0.01))),
@@ -221,8 +173,9 @@ LAYERS: Mapping[str, LayerKind] = {
     # A flat sample becomes steps and back; one vector becomes the same at each step.
     "steps": LayerKind(lambda layer: needs_torch().nn.Unflatten(1, (layer["steps"], layer["width"]))),
     "flat": LayerKind(lambda _: needs_torch().nn.Flatten()),
-    "turn": LayerKind(_turn_module),
-    "repeat": LayerKind(_repeat_module),
+    # Steps of values become values over steps, the channels of a convolution.
+    "turn": LayerKind(lambda _: _module(lambda _, x: x.transpose(1, 2))),
+    "repeat": LayerKind(lambda layer: _module(lambda _, x: x.unsqueeze(1).expand(-1, layer["steps"], -1))),
 }
 """All kinds, by name."""
 
