@@ -70,6 +70,8 @@ class RunFolder:
             The folder cannot be written; checkpoints stay.
         """
         metrics, report = self.path / "metrics.json", self.path / "report.html"
+        # Figures first: they are what took so long.
+        write_atomic(metrics, json.dumps(result.run, indent=1))
         write_report(report, result.run, result.curves, result.traces, result.holdings, result.tradeoffs)
         for method, detectors in result.detectors.items():
             distinct = {id(detector): (node, detector) for node, detector in reversed(list(detectors.items()))}
@@ -78,7 +80,6 @@ class RunFolder:
                     continue
                 name = "fleet" if len(distinct) == 1 else _quoted(node)
                 save_bundle(detector, self.path / "detectors" / method / name, _provenance(result.run, method, name))
-        write_atomic(metrics, json.dumps(result.run, indent=1))
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         self._mark.unlink(missing_ok=True)
         return [report, metrics]
