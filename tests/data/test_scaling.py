@@ -10,7 +10,7 @@ import pytest
 from readings import FLOW, HEAT, fit, table
 from vedette.data.scaling import ENCODERS, Scaler, Scaling
 from vedette.data.table import Feature, Table
-from vedette.errors import DetectorMisused, UnknownName
+from vedette.errors import DataUnusable, DetectorMisused, UnknownName
 
 
 def test_min_max_by_hand() -> None:
@@ -68,3 +68,31 @@ def test_a_mask_tells_where_a_number_is_missing() -> None:
     again = Scaler.from_memory(scaler.memory())
     assert np.array_equal(again.transform(parts[1]), scaler.transform(parts[1]))
     assert fit(Scaling(), *parts).width == scaler.width - 1
+
+
+@pytest.mark.parametrize("missing", ["middle", "mask"])
+@pytest.mark.parametrize("numbers", ["min-max", "standard", "quantile"])
+def test_features_without_a_value_are_left_out_where_that_is_asked_for(numbers: str, missing: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    x[:, 1], x[3, 0] = np.nan, np.nan
+    rows = Table.from_array(x)
+    with pytest.raises(DataUnusable, match="'x1' has no value"):
+        fit(Scaling(numbers=numbers), rows)
+    scaler = fit(Scaling(numbers=numbers, missing=missing, empty="left-out"), rows)
+    assert scaler.names == ["x0", "x2", *(["x0 missing"] if missing == "mask" else [])]
+    scaled = scaler.transform(rows)
+    assert scaled.shape == (20, scaler.width)
+    assert scaler.owners.tolist()[:2] == [0, 2]
+    np.testing.assert_allclose(scaler.undo(scaled)[4:, [0, 2]], x[4:, [0, 2]], atol=1e-5)
+    assert np.isnan(scaler.undo(scaled)[:, 1]).all()
+    assert np.array_equal(Scaler.from_memory(scaler.memory()).transform(rows), scaled)
+
+
+def test_only_the_features_asked_for_are_looked_at() -> None:
+    rows = Table.from_array(np.random.default_rng(0).normal(size=(20, 3)))
+    scaler = fit(Scaling(features=("x2", "x0")), rows)
+    assert scaler.names == ["x2", "x0"]
+    moved = Table.from_array(rows.numbers * [1, 100, 1])
+    assert np.array_equal(scaler.transform(moved), scaler.transform(rows))
+    with pytest.raises(UnknownName, match="'x9'"):
+        fit(Scaling(features=("x9",)), rows)

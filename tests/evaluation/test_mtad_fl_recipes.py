@@ -63,6 +63,15 @@ def test_swat_runs_on_labelled_rows_drawn_from_the_attack_run(tmp_path: Path) ->
     assert "Whose weights went where" in page
 
 
+def test_swat_is_held_out_by_time_with_whole_windows_on_every_node(tmp_path: Path) -> None:
+    put(tmp_path, {"swat/SWaT_Dataset_Normal_v1.csv": swat_rows(60, 0, 1), "swat/SWaT_Dataset_Attack_v0.csv": swat_rows(600, 30, 2)})
+    recipe = load_recipe("mtad-fl-swat", quick=True, changes=["data.check=false", 'methods=["flag-all", "random", "boosting"]'])
+    result = Experiment(recipe, tmp_path, protocols=["strict"]).run()
+    assert result.run["data"]["rows_test"] == 180
+    (pooled,) = (row for row in result.run["rows"] if row["method"] == "boosting" and row["node"] == "*")
+    assert pooled["f1"] > 0.9
+
+
 def skab_rows(rows: int, seed: int) -> str:
     """An experiment whose flow falls in its last third."""
     rng = np.random.default_rng(seed)

@@ -73,6 +73,15 @@ def test_a_path_to_a_file_is_a_recipe(file: str) -> None:
     assert at(load_recipe(file, quick=True, changes=["strategy.rounds=7", "seeds=2"]), "strategy.rounds") == 7  # --set comes last
 
 
+def test_a_run_is_quick_or_full_or_neither(tmp_path: Path) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(FILE + '\n[full]\n"strategy.rounds" = 77\n', encoding="utf-8")
+    assert at(load_recipe(str(path), full=True), "strategy.rounds") == 77
+    assert at(load_recipe(str(path)), "strategy.rounds") == 4
+    with pytest.raises(RecipeError, match="not both"):
+        load_recipe(str(path), quick=True, full=True)
+
+
 def test_a_protocol_changes_keys_of_its_own_alone(file: str) -> None:
     recipe = load_recipe(file)
     assert at(recipe, "detector.threshold.q") == at(recipe.under("strict"), "detector.threshold.q") == 0.99

@@ -57,6 +57,24 @@ def test_full_batch_descent_is_what_torch_does_by_hand():
     assert done.answers.facts["rows"] == 150
 
 
+def test_the_learning_rate_falls_over_the_span_of_a_task():
+    """A step at 0.1, one at 0.05 where half the training is done, none where all of it is."""
+    falling = DETECTOR.model_copy(update={"optimiser": Optimiser(name="sgd", rate=0.1, batch=150, schedule="cosine")})
+    moved = {}
+    for begin in (0.0, 0.5, 1.0):
+        done, _ = trained(Task(epochs=1, batch=150, span=(begin, 1.0)), detector=falling)
+        moved[begin] = done.vectors["all"].values - first_weights().values
+    plain, _ = trained(Task(epochs=1, batch=150, span=(0.5, 1.0)))
+    np.testing.assert_allclose(plain.vectors["all"].values - first_weights().values, moved[0.0], atol=1e-7)
+    np.testing.assert_allclose(moved[0.5], moved[0.0] / 2, atol=1e-6)
+    assert not moved[1.0].any()
+    # Within a task it falls step by step: two steps go from 0.1 to 0.05.
+    both, _ = trained(Task(steps=2, batch=150, span=(0.0, 1.0)), detector=falling)
+    _, after = trained(Task(steps=1, batch=150, span=(0.0, 0.0)), detector=falling)
+    second, _ = trained(Task(steps=1, batch=150, span=(0.5, 0.5)), detector=falling, memory=after)
+    np.testing.assert_allclose(both.vectors["all"].values, second.vectors["all"].values, atol=1e-6)
+
+
 def test_zero_epochs_only_load():
     start = Vector(np.full(layout_of(DETECTOR.networks(4)["model"]).size, 0.25, dtype=np.float32), first_weights().layout)
     done, memory = trained(Task(start={"all": start}, epochs=0))

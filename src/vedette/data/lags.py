@@ -7,12 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from vedette.data.table import Feature, Table
-from vedette.data.windows import segment_starts
+from vedette.data.windows import Window, segment_starts
 from vedette.errors import DataUnusable
 
 __all__ = ["lagged"]
-
-PAUSE = 5.0
 
 
 def lagged(table: Table, lags: int) -> Table:
@@ -37,7 +35,7 @@ def lagged(table: Table, lags: int) -> Table:
         return table
     if table.category_features:
         raise DataUnusable(f"rows with categories ('{table.category_features[0].name}') cannot be lagged; select number features")
-    starts = segment_starts(table, PAUSE)
+    starts = segment_starts(table, Window().pause)
     at = np.arange(len(table))
     numbers = np.asarray(table.numbers)
     parts, features = [], []

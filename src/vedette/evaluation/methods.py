@@ -289,7 +289,9 @@ def _federated(bench: Bench, name: str, detector: Detector) -> Made:
 
 def _fine_tuned(bench: Bench, name: str, detector: Detector) -> Made:
     assert isinstance(detector, NetworkDetector)
-    common = bench.carried("federated" if detector == bench.detector else f"{name}, federated", detector, bench.strategy)
+    # The recipe's own federation is carried out once, under one name.
+    same = detector == bench.detector and bench.strategy == bench.setting.recipe.strategy
+    common = bench.carried("federated" if same else f"{name}, federated", detector, bench.strategy)
     alone = Local(rounds=1, epochs=bench.setting.recipe.fine_tuning, batch=getattr(bench.strategy, "batch", None))
     own = _own_threshold(detector)
     return bench.made(_restored(own, bench.carried(name, own, alone, after=common).memories))

@@ -41,7 +41,7 @@ def distances(matrix: Array) -> Array:
     mean = matrix.mean(axis=0, dtype=np.float64)
     squared, error, inner = _compared(matrix, mean, np.float32)
     far, near = (_over_cosine(np.maximum(squared + off, 0), inner) for off in (error, -error))
-    # A peer that may be nearer than the nearest can be far.
+    # Whatever may be as near as the nearest can be far is a candidate.
     doubtful = near <= far.min(axis=1, keepdims=True)
     np.fill_diagonal(doubtful, False)
     doubtful &= np.isfinite(near)
