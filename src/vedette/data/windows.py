@@ -118,6 +118,16 @@ class Samples:
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def choices(self) -> tuple[slice, ...]:
+        """Blocks of a sample's columns between whose values nothing lies: each category, and what tells of a missing number, row by row."""
+        numbers, owners = len(self.scaler.number_places), self.scaler.owners
+        # Columns of one category have the same owner; so no two blocks side by side have.
+        starts = numbers + np.flatnonzero(np.diff(owners[numbers:], prepend=-1))
+        blocks = list(zip(starts.tolist(), [*starts[1:].tolist(), self.scaler.width], strict=True)) if starts.size else []
+        rows = range(0, self.width, self.scaler.width)
+        return tuple(slice(row + first, row + end) for row in rows for first, end in blocks)
+
     def all(self) -> Array:
         """Return the samples of all rows, [rows, width] float32."""
         return self.take(np.arange(len(self)))
