@@ -114,17 +114,17 @@ def test_calibrating_alone_sends_nothing():
     assert {"own.scores.sketch", "scores.sketch"} <= memory.keys()
 
 
-@pytest.mark.parametrize("rows", [float("nan"), float("inf"), -1.0, 0.0, "many", None])
-def test_a_node_that_lies_about_its_size_is_named(rows):
-    view = Answers([Channel("model")])
-    facts = {} if rows is None else {"rows": rows}
-    with pytest.raises(DetectorMisused, match="node 'liar'"):
-        view.add("liar", Message(vectors={"model": Vector(np.ones(2, dtype=np.float32), "x")}, facts=facts))
-
-
-def test_parameters_that_are_not_finite_and_channels_that_do_not_exist_are_refused():
-    view = Answers([Channel("model", combine="gather")])
-    with pytest.raises(DetectorMisused, match="not finite"):
-        view.add("a", Message(vectors={"model": Vector(np.array([np.nan], dtype=np.float32), "x")}))
-    with pytest.raises(DetectorMisused, match="channel 'other'"):
-        view.add("a", Message(vectors={"other": Vector(np.ones(1, dtype=np.float32), "x")}))
+@pytest.mark.parametrize("name", ["mean", "krum"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_who_counted_stays_in_the_exchanges_memory(name, momentum):
+    strategy = FedAvg(momentum=momentum, aggregator=name)
+    values, memory = {"a": [1.0], "b": [1.0], "c": [9.0]}, {}
+    for number in range(2):
+        reply = strategy.exchange(turn(number), answers(strategy, values, dict.fromkeys(values, 1)), memory)
+        memory = reply.memory or {}
+    # Of a and b, which tie, krum takes the first, each time.
+    tally = {"counted.a": 2.0, "counted.b": 0.0, "counted.c": 0.0, "turns.a": 2.0, "turns.b": 2.0, "turns.c": 2.0}
+    assert {key: value for key, value in memory.items() if "." in key} == (tally if name == "krum" else {})
+    assert {key for key in memory if "." not in key} == ({"model", "velocity"} if momentum else set())
+    # Without anything to remember, what was remembered stays.
+    assert (reply.memory is None) == (name == "mean" and not momentum)

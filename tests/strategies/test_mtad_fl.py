@@ -52,7 +52,14 @@ def test_distances_and_nearest_peers_are_those_of_the_double_loop(nodes, paramet
     found, wanted = distances(matrix), by_the_book(matrix)
     # Where a cosine is all but 0, rounding may say either.
     clear = np.isfinite(found) & np.isfinite(wanted) & (wanted < 1e4 * np.abs(matrix).max())
-    np.testing.assert_allclose(found[clear], wanted[clear], rtol=2e-4, atol=1e-6 * (1 + shift))
+    # Of pairs that are not nearest, distances before they are divided by the cosine may be off by a share of the deviations from the mean.
+    exact = matrix.astype(np.float64)
+    apart = np.sqrt(((exact[:, None] - exact) ** 2).sum(axis=2))
+    with np.errstate(invalid="ignore"):
+        cosine = apart[clear] / wanted[clear]
+    sure = np.nan_to_num(cosine) > 1e-2
+    off = 2e-3 * np.sqrt(((exact - exact.mean(axis=0)) ** 2).sum(axis=1).max())
+    np.testing.assert_allclose((found[clear] * cosine)[sure], apart[clear][sure], rtol=2e-4, atol=off + 1e-6 * (1 + shift))
     assert np.array_equal(found, found.T)
     if shift:
         peers, shares = nearest_of(found)
@@ -160,7 +167,7 @@ def test_nodes_with_different_features_learn_from_each_other():
     outcome = trained(MtadFl(rounds=2, epochs=1), fleet, own)
     for node in fleet:
         assert np.isfinite(own.restored(outcome.memories[node]).decision_function(fleet[node])).all()
-    assert outcome.exchanged["rounds"]["received.1"].tolist() == [[1], [0]]
+    assert outcome.exchanged["rounds"]["*"]["received.1"].tolist() == [[1], [0]]
     averaged = trained(FedTl(rounds=1, epochs=1), fleet, own)
     assert len(conv_of(averaged.memories["wide"], "transfer", 8)) == len(conv_of(averaged.memories["narrow"], "transfer", 3))
 

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from vedette.message import Channel, Memory, Message, Vector
-from vedette.strategies.aggregation import AnyAggregator, Mean
+from vedette.strategies.aggregation import AnyAggregator, Mean, tallied
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.training.task import Distil, Done, Proximal, Task, Work
 
@@ -56,13 +56,15 @@ class FedAvg(Strategy):
         return Message(vectors=done.vectors, facts=done.answers.facts), mine
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
-        mean, norms = self.aggregator.combined(view, "model"), self.aggregator.combined(view, "norms")
+        combined = self.aggregator.combined(view, ("model", "norms"))
+        mean, norms = combined.vectors["model"], combined.vectors["norms"]
+        tally = tallied(ours, combined.counted)
         if not self.momentum:
-            return Reply({"*": Message(vectors={"model": mean, "norms": norms})})
+            return Reply({"*": Message(vectors={"model": mean, "norms": norms})}, tally or None)
         # v <- beta v + (x - mean); x <- x - v; a variance that ran on like this could turn negative, so norms are left out.
         average = mean.values.astype(np.float64)
         at = np.asarray(ours.get("model", average))
         velocity = self.momentum * np.asarray(ours.get("velocity", np.zeros_like(average))) + (at - average)
         at = at - velocity
         moved = Vector(at.astype(np.float32), mean.layout)
-        return Reply({"*": Message(vectors={"model": moved, "norms": norms})}, {"model": at, "velocity": velocity})
+        return Reply({"*": Message(vectors={"model": moved, "norms": norms})}, {**tally, "model": at, "velocity": velocity})

@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.message import Array
 
-__all__ = ["distances", "nearest_of"]
+__all__ = ["distances", "nearest_of", "squared_distances"]
 
 BLOCK = 4096
 """Parameters multiplied at once."""
@@ -18,6 +18,42 @@ ERROR = 2e-6
 
 FEW = 8
 """Peers a node that are looked at once more, pair by pair in float64; where more are in doubt all products are made in float64."""
+
+CLOSE = 1e-6
+"""Below this share of the squared lengths of two deviations, rounding of a product in float64 could show in a squared distance."""
+
+
+def squared_distances(matrix: Array) -> Array:
+    """Return squared Euclidean distances between nodes, right to 1e-6 of each.
+
+    |x|² + |y|² - 2xy by one product in float64 of what nodes deviate from their mean. Nodes so near each other, and so far from the mean,
+    that this cancels (attackers who agree, or all others when one is very far off) are looked at once more from among themselves.
+    Memory beside the matrix: a block of it in float64 and a few [nodes, nodes] arrays.
+
+    Parameters
+    ----------
+    matrix
+        [nodes, parameters] float32 or float64, finite.
+
+    Returns
+    -------
+    Array
+        [nodes, nodes] float64, symmetric, 0 on the diagonal.
+    """
+    found = np.zeros((len(matrix), len(matrix)))
+    clusters: list[tuple[Array | None, Array]] = [(None, matrix.mean(axis=0, dtype=np.float64))]
+    while clusters:
+        rows, origin = clusters.pop()
+        squared, error, _ = _compared(matrix, origin, np.float64, slice(None) if rows is None else rows)
+        places = np.arange(len(matrix)) if rows is None else rows
+        found[np.ix_(places, places)] = squared
+        close = squared < error * (CLOSE / ERROR)
+        np.fill_diagonal(close, False)
+        for members in (places[cluster] for cluster in _connected(close)):
+            # Seen from one of them, that one is close to none: clusters of clusters come to an end.
+            clusters.append((members, matrix[members[0]].astype(np.float64)))
+    np.fill_diagonal(found, 0.0)
+    return found
 
 
 def distances(matrix: Array) -> Array:
@@ -58,12 +94,26 @@ def distances(matrix: Array) -> Array:
     return _over_cosine(squared, inner)
 
 
-def _compared(matrix: Array, mean: Array, dtype: type[np.floating[Any]]) -> tuple[Array, Array, Array]:
-    """Return squared distances, how far they may be off, and inner products, [nodes, nodes] float64, by products in a dtype."""
-    products, along = np.zeros((len(matrix), len(matrix))), np.zeros(len(matrix))
+def _connected(close: Array) -> list[Array]:
+    """Return the groups of nodes connected by a symmetric [nodes, nodes] bool, each ascending, without nodes that stand alone."""
+    left, groups = set(np.flatnonzero(close.any(axis=1)).tolist()), []
+    while left:
+        group = np.zeros(len(close), dtype=bool)
+        group[min(left)] = True
+        while (reached := group | close[group].any(axis=0)).sum() > group.sum():
+            group = reached
+        groups.append(np.flatnonzero(group))
+        left -= set(groups[-1].tolist())
+    return groups
+
+
+def _compared(matrix: Array, mean: Array, dtype: type[np.floating[Any]], rows: Array | slice = slice(None)) -> tuple[Array, Array, Array]:
+    """Return squared distances, how far they may be off, and inner products of rows, [rows, rows] float64, by products in a dtype."""
+    count = len(matrix[rows, :1])
+    products, along = np.zeros((count, count)), np.zeros(count)
     for start in range(0, matrix.shape[1], BLOCK):
         middle = mean[start : start + BLOCK]
-        block = (matrix[:, start : start + BLOCK] - middle.astype(dtype)).astype(dtype)
+        block = (matrix[rows, start : start + BLOCK] - middle.astype(dtype)).astype(dtype, copy=False)
         products += block @ block.T
         along += block @ middle.astype(dtype)
     lengths = np.diag(products)

@@ -28,10 +28,18 @@ def merged_tables(view: View, prefix: str) -> dict[str, Array]:
     return merged
 
 
+HEAVIEST = 1e200
+"""A weight beyond this is no count and no variance, and sums of what it weights would not be finite."""
+
+OPEN = frozenset({"numbers"})
+"""Tables in which infinite values have a meaning: extremes of columns that nobody has seen, and points that there are not."""
+
+
 class Answers:
     """Collects the answers of one phase; mean channels are summed as they come, in float64.
 
-    Add them in the order of node ids, so that rounding does not depend on who was faster.
+    Add them in the order of node ids, so that rounding does not depend on who was faster. An answer that would spoil those of all others
+    is refused: it is left out as a whole, so that one compromised node cannot end the run.
 
     Parameters
     ----------
@@ -39,9 +47,15 @@ class Answers:
         Of the strategy.
     groups
         Node -> group, from the last reply.
+
+    Attributes
+    ----------
+    refused
+        Node -> why its answer was left out.
     """
 
     def __init__(self, channels: Sequence[Channel], groups: Mapping[str, str] | None = None) -> None:
+        self.refused: dict[str, str] = {}
         self._channels = {channel.name: channel for channel in channels}
         self._member_of = dict(groups or {})
         self._groups = {group: Answers(channels) for group in sorted(set(self._member_of.values()))}
@@ -54,20 +68,26 @@ class Answers:
         self._tables: dict[str, dict[str, Array]] = {}
 
     def add(self, node: str, message: Message) -> None:
-        """Take a node's answer in.
+        """Take a node's answer in, or refuse it: parameters or tables that are not finite, a weight that is no positive finite number.
 
         Raises
         ------
         DetectorMisused
-            Its layout differs from what the others sent, its parameters are not finite, or its weight is no positive number.
+            It differs from the others as settings make it: on a channel that the strategy does not have, or in layout.
         """
+        for name, vector in message.vectors.items():
+            self._demand_fitting(node, name, vector)
+        reason = self._objection(message)
+        if reason:
+            self._refuse(node, f"node '{node}' {reason}")
+            return
         self._nodes.append(node)
         for name, vector in message.vectors.items():
-            self._checked(node, name, vector)
+            self._layouts[name] = vector.layout
             if self._channels[name].combine == "gather":
                 self._gathered.setdefault(name, []).append((node, vector.values))
             else:
-                self._sum(node, name, vector, message)
+                self._sum(name, vector, message)
         for fact, value in message.facts.items():
             self._facts.setdefault(fact, {})[node] = value
         for table, values in message.tables.items():
@@ -75,25 +95,43 @@ class Answers:
         if node in self._member_of:
             self._groups[self._member_of[node]].add(node, message)
 
-    def _checked(self, node: str, name: str, vector: Vector) -> None:
-        """Refuse what would spoil the answers of all others."""
+    def _refuse(self, node: str, reason: str) -> None:
+        self.refused[node] = reason
+        if node in self._member_of:
+            self._groups[self._member_of[node]]._refuse(node, reason)
+
+    def _demand_fitting(self, node: str, name: str, vector: Vector) -> None:
+        """Stop where settings, not a node's ill will, keep answers apart."""
         if name not in self._channels:
             raise DetectorMisused(f"node '{node}' sends on channel '{name}', which the strategy does not have")
-        if self._layouts.setdefault(name, vector.layout) != vector.layout:
+        if self._layouts.get(name, vector.layout) != vector.layout:
             raise DetectorMisused(
                 f"node '{node}' sends parameters of another layout on channel '{name}' than the others; "
                 "with scaling.fit = 'local' one-hot categories differ from node to node: use 'federated'"
             )
-        if not np.isfinite(vector.values).all():
-            raise DetectorMisused(f"node '{node}' sends parameters that are not finite on channel '{name}'")
 
-    def _sum(self, node: str, name: str, vector: Vector, message: Message) -> None:
+    def _objection(self, message: Message) -> str | None:
+        """Say why an answer would spoil those of all others, or None; nothing of it has been taken in yet."""
+        for name, vector in message.vectors.items():
+            if not np.isfinite(vector.values).all():
+                return f"sends parameters that are not finite on channel '{name}'"
+            # Who is gathered is not weighted here, so what it says of itself does not matter.
+            for weight in self._channels[name].weights if self._channels[name].combine == "mean" else ():
+                share = _share(message, weight)
+                if not isinstance(share, float | int) or not 0 < share < HEAVIEST:
+                    return f"sends no positive number '{weight}' to weight channel '{name}' by (got {share!r:.40})"
+        for name, table in message.tables.items():
+            if table.dtype.kind != "f":
+                continue
+            spoilt = np.isnan(table) if name in OPEN else ~np.isfinite(table)
+            if np.any(spoilt):
+                return f"sends a table '{name}' with values that are not finite"
+        return None
+
+    def _sum(self, name: str, vector: Vector, message: Message) -> None:
         values = vector.values.astype(np.float64)
         for weight in self._channels[name].weights:
-            share = 1.0 if not weight else message.facts.get(weight)
-            if not isinstance(share, float | int) or not 0 < share < np.inf:
-                raise DetectorMisused(f"node '{node}' sends no positive number '{weight}' to weight channel '{name}' by (got {share!r})")
-            at = (name, weight)
+            at, share = (name, weight), float(_share(message, weight))
             self._sums[at] = self._sums[at] + share * values if at in self._sums else share * values
             self._weights[at] = self._weights.get(at, 0.0) + share
 
@@ -110,6 +148,7 @@ class Answers:
     def mean(self, channel: str, weight: str = "rows") -> Vector:
         """Return the mean of a channel, weighted by one of the channel's weights."""
         if not self._weights.get((channel, weight)):
+            self._demand_any()
             raise DetectorMisused(f"no answer carries channel '{channel}', or the channel does not declare the weight '{weight}'")
         mean = self._sums[channel, weight] / self._weights[channel, weight]
         return Vector(mean.astype(np.float32), self._layouts[channel])
@@ -119,7 +158,14 @@ class Answers:
         if self._channels[channel].combine != "gather":
             raise DetectorMisused(f"channel '{channel}' is averaged, not gathered: the exchange cannot see each node's parameters")
         pairs = sorted(self._gathered.get(channel, []), key=lambda pair: pair[0])
+        if not pairs:
+            self._demand_any()
+            raise DetectorMisused(f"no answer carries channel '{channel}'")
         return [node for node, _ in pairs], np.stack([values for _, values in pairs])
+
+    def _demand_any(self) -> None:
+        if self.refused and not self._nodes:
+            raise DetectorMisused(f"every answer was refused; the first: {next(iter(self.refused.values()))}")
 
     def layout(self, channel: str) -> str:
         """Return the layout of a channel's vectors."""
@@ -129,6 +175,15 @@ class Answers:
         """Return one fact of every node that told it."""
         return self._facts.get(name, {})
 
+    def told(self, prefix: str) -> Sequence[str]:
+        """Return the names of the facts that begin like this, sorted."""
+        return sorted(name for name in self._facts if name.startswith(prefix))
+
     def tables(self, name: str) -> Mapping[str, Array]:
         """Return one table of every node that sent it."""
         return self._tables.get(name, {})
+
+
+def _share(message: Message, weight: str) -> Any:
+    """Return what a node says it weighs; without a name all weigh the same."""
+    return message.facts.get(weight) if weight else 1.0
