@@ -13,6 +13,7 @@ from vedette.data.summaries import Moments
 from vedette.detectors.network import NetworkDetector
 from vedette.detectors.threshold import AnyThreshold, Fixed
 from vedette.message import Array, Memory
+from vedette.training.evasion import Evasion
 
 __all__ = ["Classifier"]
 
@@ -28,6 +29,9 @@ class Classifier(NetworkDetector, ABC):
         How a node's rows are re-balanced before it trains: ``"none"``, ``"over-sampling"``, ``"under-sampling"``, ``"smote"``.
     threshold
         0.5 unless another rule is given.
+    hardening
+        The evasion it is trained against (adversarial training, Madry et al. 2018): ``{ name = "pgd", budget = 0.05 }``. It costs time:
+        ``"pgd"`` runs the network on half of the anomalies as often as it has steps.
     """
 
     learning: ClassVar[Literal["supervised"]] = "supervised"
@@ -35,6 +39,7 @@ class Classifier(NetworkDetector, ABC):
     loss: Literal["cross-entropy"] = "cross-entropy"
     rebalance: AnyRebalancer = Field(default_factory=Keep)
     threshold: AnyThreshold = Field(default_factory=Fixed)
+    hardening: Evasion | None = None
 
     @property
     def residual_summary(self) -> Literal["inputs"]:
@@ -44,6 +49,10 @@ class Classifier(NetworkDetector, ABC):
     @property
     def balancer(self) -> Rebalancer:
         return self.rebalance
+
+    @property
+    def adversary(self) -> Evasion | None:
+        return self.hardening
 
     def residuals(self, inputs: Array, outputs: Array) -> Array:
         # The logistic function, said so that no exponent overflows.

@@ -13,6 +13,7 @@ from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.graph import OnnxNetwork
 from vedette.message import Array, Memory, Query, Vector
+from vedette.training.evasion import Evasion
 from vedette.training.networks import Network
 from vedette.training.task import Job, Layers, Optimiser, Task, Work
 from vedette.training.trainer import LoopTrainer
@@ -57,6 +58,11 @@ class NetworkDetector(Detector):
     def balancer(self) -> Rebalancer:
         """How training rows are re-balanced; detectors of normality have nothing to balance."""
         return Keep()
+
+    @property
+    def adversary(self) -> Evasion | None:
+        """Who changes training rows to evade it; detectors of normality see no anomaly that could."""
+        return None
 
     @abstractmethod
     def networks(self, features: int) -> Mapping[str, Layers]:

@@ -32,6 +32,7 @@ class OneShot(Detector):
     loss: ClassVar[str] = ""
     optimiser: ClassVar[Optimiser] = Optimiser()
     balancer: ClassVar[Rebalancer] = Keep()
+    adversary: ClassVar[None] = None
     residual_summary: ClassVar[Literal["none"]] = "none"
 
     def networks(self, features: int) -> Mapping[str, Layers]:
