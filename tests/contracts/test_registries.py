@@ -24,12 +24,15 @@ from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.threshold import THRESHOLDS, Threshold
 from vedette.evaluation.methods import METHODS
 from vedette.registry import Registry
+from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.strategies.aggregation import AGGREGATORS, Aggregator
+from vedette.strategies.attacks import ATTACKS, Attack
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.training.queries import QUERIES
 
 SUITES = {
     "aggregator": "contracts/test_aggregators.py",
+    "attack": "strategies/test_attacks.py",
     "data set": "contracts/test_loaders.py",
     "detector": "contracts/test_detectors.py",
     "device": "data/test_simulate.py",
@@ -41,6 +44,7 @@ SUITES = {
     "scaler": "contracts/test_scalers.py",
     "strategy": "contracts/test_strategies.py",
     "threshold": "contracts/test_thresholds.py",
+    "topology": "runtimes/test_topology.py",
 }
 """Where everything registered under a noun is tested."""
 
@@ -55,6 +59,8 @@ BASES = [
     (THRESHOLDS, Threshold),
     (AGGREGATORS, Aggregator),
     (STRATEGIES, Strategy),
+    (ATTACKS, Attack),
+    (TOPOLOGIES, Topology),
 ]
 OURS = [(registry.noun, name, registry[name]) for registry, _ in BASES for name in sorted(registry)]
 CLASSES = [entry for entry in OURS if entry[2].__module__.startswith("vedette.")]  # tests may have registered probes

@@ -21,9 +21,10 @@ from vedette.detectors.lstm import LstmAutoencoder
 from vedette.detectors.mlp import Mlp
 from vedette.detectors.network import NetworkDetector
 from vedette.message import Memory
-from vedette.runtimes.base import Outcome, plan_of
+from vedette.runtimes.base import Outcome, digest, plan_of
 from vedette.runtimes.checkpoint import load_state, save_state
 from vedette.runtimes.local import LocalRuntime
+from vedette.runtimes.topology import Full, Ring, Server
 from vedette.settings import build, describe
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.training.task import Job, Optimiser, Task, Work
@@ -37,7 +38,9 @@ SETTINGS = {
     "fedkd": {"epochs": 1},
     "fedprox": {"mu": 0.1, "aggregator": {"name": "trimmed-mean", "share": 0.34}},
     "fedtl": {"epochs": 1},
+    "gossip-fedavg": {"epochs": 1, "reputation": True},
     "mtad-fl": {"epochs": 1, "nearest": 2},
+    "p2pk-smote": {"epochs": 1, "neighbours": 3, "share": 0.5},
 }
 QUICK = {"scaling": Scaling(numbers="standard"), "optimiser": Optimiser(rate=0.01, batch=32)}
 DETECTORS = {
@@ -51,6 +54,7 @@ PAIRS = [
     for name in NAMES
     for detector in sorted(DETECTORS)
     if all(not channel.role or channel.role in DETECTORS[detector].roles for channel in STRATEGIES[name]().channels)
+    and (DETECTORS[detector].learning == "supervised" or not STRATEGIES[name].labelled)
 ]
 
 
@@ -126,6 +130,25 @@ class TestEveryStrategy:
             assert resumed.history == whole.history
             assert all(same(resumed.memories[node], whole.memories[node]) for node in fleet)
 
+    def test_peers_who_all_hear_each_other_learn_what_a_coordinator_would_teach(self, name, detector, fleet):
+        """Who carries the exchange out does not matter: the final weights are the same to the bit."""
+        rows = rows_for(detector, fleet)
+        server, peers = (
+            LocalRuntime(rows).run(plan_of(DETECTORS[detector], strategy(name), 7, topology)) for topology in (Server(), Full())
+        )
+        assert all(same(server.memories[node], peers.memories[node]) for node in fleet)
+        assert [entry.loss for entry in server.history] == [entry.loss for entry in peers.history]
+
+    def test_goes_on_among_peers_from_a_checkpoint(self, name, detector, fleet, tmp_path):
+        rows = rows_for(detector, fleet)
+        plan = plan_of(DETECTORS[detector], strategy(name), 7, Ring())
+        whole = LocalRuntime(rows).run(plan)
+        with contextlib.suppress(StopIteration):
+            LocalRuntime(rows, checkpoint=tmp_path / "state").run(plan, stop_after_training)
+        resumed = LocalRuntime(rows, checkpoint=tmp_path / "state", resume=True).run(plan)
+        assert resumed.history == whole.history
+        assert all(same(resumed.memories[node], whole.memories[node]) for node in fleet)
+
     def test_its_functions_are_pure(self, name, detector, fleet):
         """Called twice with the same arguments they say the same, and they change none of them."""
         calls: list[tuple[str, object, object]] = []
@@ -167,22 +190,25 @@ class TestEveryStrategy:
 
 
 @pytest.mark.parametrize("name", [name for name, detector in PAIRS if detector == "autoencoder"])
-def test_another_node_changes_nothing_for_those_before_the_first_exchange(name, fleet):
+def test_another_node_changes_nothing_for_those_before_the_first_exchange(name, fleet, tmp_path):
     """Each node draws from a branch of its own, so who else takes part does not touch its rows, weights or noise."""
     rows = fleet.map(lambda table: table.normal())
     detector = DETECTORS["autoencoder"].model_copy(update={"scaling": Scaling(numbers="standard", fit="local")})
     fewer = Fleet(rows.nodes[:2], rows.__getitem__)
     plan = plan_of(detector, strategy(name, rounds=1), 7)
-    seen: list[dict] = []
+    seen = []
     for some in (rows, fewer):
         with contextlib.suppress(StopIteration):
-            LocalRuntime(some).run(plan, lambda entry, memories, seen=seen: stop_after_training(entry, memories, seen))
-    assert same(seen[0]["node-0"], seen[1]["node-0"])
+            LocalRuntime(some, checkpoint=tmp_path / "state").run(plan, stop_after_training)
+        seen.append(load_state(tmp_path / "state", digest(plan)).memories["node-0"])
+    assert "network.model" in seen[0]
+    # What a node thinks of others is there for those alone that took part.
+    both = seen[0].keys() & seen[1].keys()
+    assert same(*({name: each[name] for name in both} for each in seen))
 
 
-def stop_after_training(entry, memories, seen):
+def stop_after_training(entry, ended):
     if entry.stage == "rounds":
-        seen.append({node: dict(memory) for node, memory in memories.items()})
         raise StopIteration
 
 
@@ -237,8 +263,9 @@ def test_checkpoints_hold_a_state_whole(fleet, tmp_path):
     state = State(
         memories={"valve1/0": {"a": np.ones(2), "b": 1.5, "c": "text"}, "ünï": {}},
         inbox={"*": Message(vectors={"model": vector}), "valve1/0": Message(tables={"t/u": np.zeros((2, 2))}, facts={"f": "g", "h": 2.0})},
-        ours={"velocity": np.arange(4.0)},
-        groups={"ünï": "g1"},
+        ours={"*": {"velocity": np.arange(4.0)}, "valve1/0": {"counted.ünï": 0.5}},
+        groups={"valve1/0": {"ünï": "g1"}},
+        exchanged={"prepare": {"*": {}, "a/b": {"c/d": 1.0}}},
         stage=1,
         round=4,
         history=[Round("rounds", 1, 5, 0.5, 10, 20), Round("rounds", 2, 5, None, 10, 20)],
@@ -248,6 +275,7 @@ def test_checkpoints_hold_a_state_whole(fleet, tmp_path):
     assert flat(back.memories) == flat(state.memories)
     assert flat(dict(back.inbox)) == flat(dict(state.inbox))
     assert flat(dict(back.ours)) == flat(dict(state.ours))
+    assert flat(back.exchanged) == flat(state.exchanged)
     assert (back.groups, back.stage, back.round, back.history) == (state.groups, 1, 4, state.history)
 
 

@@ -107,10 +107,26 @@ def test_only_the_devices_asked_for_are_read(tmp_path: Path) -> None:
         build(LOADERS, {"name": "n-baiot", "devices": ["Danmini_Dorbel"]}, "[data]")
 
 
+def test_only_attacks_of_the_botnets_asked_for_are_read(tmp_path: Path) -> None:
+    put(tmp_path, OFFICIAL | {f"nbaiot/{DANMINI}/gafgyt_attacks/combo.csv": "broken"})
+    table = load(tmp_path, {}, botnets=("mirai",)).tables["all"]
+    assert table.column("kind").texts() == ["benign"] * 3 + ["mirai-udpplain"] + ["benign"] * 2
+    assert table.column("group").texts() == [DANMINI] * 4 + [ENNIO] * 2  # Ennio was never infected with Mirai
+    table = load(tmp_path, OFFICIAL, botnets=("gafgyt",), devices=(DANMINI,)).tables["all"]
+    assert table.column("kind").texts() == ["benign"] * 3 + ["gafgyt-combo"] * 2
+    same(load(tmp_path, {}, botnets=("mirai", "gafgyt")).tables["all"], load(tmp_path, {}).tables["all"])
+    with pytest.raises(RecipeError, match="no botnet is called 'miray'; did you mean 'mirai'"):
+        build(LOADERS, {"name": "n-baiot", "botnets": ["miray"]}, "[data]")
+    with pytest.raises(RecipeError, match="each botnet may be named once"):
+        build(LOADERS, {"name": "n-baiot", "botnets": ["mirai", "mirai"]}, "[data]")
+
+
 def test_published_counts_are_checked_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(map(sum, ROWS.values())) == 7_062_606
     assert len(NBaiot.official_files) == 89
     put(tmp_path, OFFICIAL)
+    with pytest.raises(DataBroken, match=r"Ennio_Doorbell/benign_traffic.csv: 2 rows"):  # all files that Mirai left are here
+        load(tmp_path, {}, check=True, devices=(ENNIO,), botnets=("mirai",))
     with pytest.raises(DataMissing, match=r"Ennio_Doorbell/gafgyt_attacks/combo.csv"):
         load(tmp_path, {}, check=True, devices=(ENNIO,))
     put(tmp_path, {f"nbaiot/{ENNIO}/gafgyt_attacks/{attack}.csv": traffic(1) for attack in ("combo", "junk", "scan", "tcp")})

@@ -211,8 +211,130 @@ def test_counts_that_are_not_there_are_said(rows: dict[str, object], message: st
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rows": {}}, {"rows": {"a": {"anomaly": 3}}}, {"rows": {"a": {"normal": 3}}, "tests": {"b": {"normal": 1}}}]
+    "wrong",
+    [
+        {"rows": {}},
+        {"rows": {"a": {"anomaly": 3}}},
+        {"rows": {"a": {"normal": 3}}, "tests": {"b": {"normal": 1}}},
+        {"rows": {"a": {"normal": 3}}, "tests": {"*": {}}},
+        {"rows": {"*": {"normal": 3}}},
+    ],
 )
 def test_counts_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(RecipeError):
         build(PARTITIONS, {"name": "counts", **wrong}, "[partition]")
+
+
+def heap(**rows: tuple[int, int]) -> Table:
+    """So many normal and anomalous rows of each group, shuffled; the row's own number is its only feature."""
+    group = [name for name, each in rows.items() for _ in range(sum(each))]
+    label = np.concatenate([np.repeat([0, 1], each) for each in rows.values()])
+    table = replace(Table.from_array(np.arange(len(group), dtype=float)[:, None], label), group=Coded.of(group))
+    kind = Coded.of("?" if each == 0 else f"kind-{i % 2}" for i, each in enumerate(label))
+    return replace(table, kind=kind).take(np.random.default_rng(3).permutation(len(group)))
+
+
+def asked(rows: dict[str, object], tests: dict[str, object] | None = None, fit: bool = True) -> Counts:
+    return Counts.model_validate({"rows": rows, "tests": tests or {}, "fit": fit})
+
+
+def held(partition: Counts, train: Table, table: Table, part: str = "train") -> dict[str, tuple[int, int]]:
+    fleet = Fleet.from_places(table, partition.places(train, table, part, 0), partition.names(train))
+    return {node: (len(fleet[node].normal()), len(fleet[node]) - len(fleet[node].normal())) for node in fleet}
+
+
+def test_nodes_of_one_group_share_the_normal_rows_that_are_here() -> None:
+    train = heap(camera=(3000, 60), bell=(9000, 5))
+    camera = {"group": "camera", "normal": 11_821, "anomaly": 23}
+    partition = asked({"a": camera, "b": camera})
+    assert partition.factor(train) == 3000 / 23_642
+    assert held(partition, train, train) == {"a": (1500, 23), "b": (1500, 23)}
+    # The tighter of two groups rules all: floor(7927 x 3000 / 11821) = 2011.
+    partition = asked({"a": camera, "b": {"group": "bell", "normal": 7927}})
+    assert held(partition, train, train) == {"a": (3000, 23), "b": (2011, 0)}
+    enough = asked({"a": {"group": "camera", "normal": 3000}, "b": {"normal": 9000}})
+    assert enough.factor(train) == 1
+    assert held(enough, train, train) == {"a": (3000, 0), "b": (9000, 0)}
+
+
+def test_those_bound_to_a_group_choose_before_those_that_take_any_row() -> None:
+    train = heap(camera=(30, 0), bell=(70, 0))
+    for seed in range(5):
+        places = asked({"a": {"normal": 70}, "b": {"group": "camera", "normal": 30}}, fit=False).places(train, train, "train", seed)
+        assert np.bincount(places).tolist() == [70, 30]
+    # Together 200 of 100 rows: the group alone would allow 30 of 40.
+    partition = asked({"a": {"normal": 160}, "b": {"group": "camera", "normal": 40}})
+    assert partition.factor(train) == 0.5
+    assert held(partition, train, train) == {"a": (80, 0), "b": (20, 0)}
+
+
+def test_however_few_rows_there_are_each_node_gets_one() -> None:
+    train = heap(camera=(100, 0))
+    rows: dict[str, object] = {f"small-{i}": {"normal": 10} for i in range(10)} | {"large": {"normal": 1000}}
+    # 100 / 1100 would leave each small one 10 / 11 of a row: they get one, the large one the other 90.
+    partition = asked(rows)
+    assert partition.factor(train) == 90 / 1000
+    assert held(partition, train, train) == {f"small-{i}": (1, 0) for i in range(10)} | {"large": (90, 0)}
+    few = heap(camera=(10, 0))
+    assert partition.factor(few) == 0
+    with pytest.raises(DataUnusable, match=r"wants 1 normal train rows, but 0 are left; ask for fewer$"):
+        partition.places(few, few, "train", 0)
+
+
+def test_anomalies_are_never_scaled() -> None:
+    train = heap(camera=(50, 22))
+    with pytest.raises(DataUnusable, match="node 'a' wants 23 anomalous train rows of 'camera', but 22 are left"):
+        asked({"a": {"group": "camera", "normal": 100, "anomaly": 23}}).places(train, train, "train", 0)
+    partition = asked({"a": {"group": "camera", "normal": 100, "kinds": {"kind-0": 11}, "anomaly": 11}})
+    assert held(partition, train, train) == {"a": (50, 22)}
+    with pytest.raises(DataUnusable, match="50 are left; ask for fewer, or set fit = true"):
+        asked({"a": {"normal": 51}}, fit=False).places(train, train, "train", 0)
+
+
+def test_test_rows_are_scaled_by_themselves_and_others_follow_what_nodes_have() -> None:
+    train, test = heap(camera=(100, 10), bell=(100, 10)), heap(camera=(30, 10), bell=(60, 10))
+    rows: dict[str, object] = {"a": {"group": "camera", "normal": 400, "anomaly": 5}, "b": {"group": "bell", "normal": 80}}
+    partition = asked(rows, {"a": {"group": "camera", "normal": 60, "anomaly": 7}, "b": {"group": "bell", "normal": 9}})
+    assert (partition.factor(train), partition.factor(test, "test")) == (0.25, 0.5)
+    assert held(partition, train, test, "test") == {"a": (30, 7), "b": (4, 0)}
+    # 105 and 20 training rows: of 110 others 92.4 and 17.6, of which the camera has but 40.
+    assert {node: sum(rows) for node, rows in held(asked(rows), train, test, "test").items()} == {"a": 40, "b": 18}
+
+
+def test_rows_for_all_nodes_are_drawn_evenly_from_the_groups_that_nodes_have() -> None:
+    test = heap(camera=(100, 30), bell=(20, 4), fridge=(500, 500), plug=(100, 30))
+    rows: dict[str, object] = {name: {"group": name, "normal": 1} for name in ("camera", "bell", "plug")}
+    partition = asked(rows, {"*": {"normal": 91, "anomaly": 24, "kinds": {"kind-1": 6}}}, fit=False)
+    chosen = partition.shared_tests(test, 0)
+    assert chosen is not None
+    assert chosen.dtype == np.int64
+    assert (np.diff(chosen) > 0).all()
+    table = test.take(chosen)
+    found = {name: np.flatnonzero(np.array(table.column("group").texts()) == name) for name in test.column("group").levels}
+    normal = {name: int((table.label[at] == 0).sum()) for name, at in found.items()}  # type: ignore[index]
+    # The bell has 20; 71 are left for two. Of 24 + 6 anomalies it has 4: two of kind-1 (6 / 3), then 2 more; the others 11 each.
+    assert (normal["bell"], sorted([normal["camera"], normal["plug"]]), normal["fridge"]) == (20, [35, 36], 0)
+    assert {name: len(at) - normal[name] for name, at in found.items()} == {"bell": 4, "camera": 13, "plug": 13, "fridge": 0}
+    assert table.column("kind").texts().count("kind-1") >= 6
+    assert np.array_equal(chosen, partition.shared_tests(test, 0))
+    assert not np.array_equal(chosen, partition.shared_tests(test, 1))
+    # Test rows of nodes stay what they are: in proportion, because only "*" is said.
+    assert np.array_equal(
+        partition.places(test, test.take(slice(None)), "test", 0), asked(rows).places(test, test.take(slice(None)), "test", 0)
+    )
+
+
+def test_rows_for_all_nodes_that_are_too_few_are_said_or_scaled() -> None:
+    test = heap(camera=(100, 3), bell=(20, 4))
+    rows: dict[str, object] = {"a": {"group": "camera", "normal": 1}, "b": {"group": "bell", "normal": 1}}
+    with pytest.raises(DataUnusable, match=r"'tests' under '\*' wants 240 normal test rows of 'bell', 'camera', but 120 are left"):
+        asked(rows, {"*": {"normal": 240}}, fit=False).shared_tests(test, 0)
+    fitted = asked(rows, {"*": {"normal": 240, "anomaly": 7}})
+    assert fitted.factor(test, "shared") == 0.5
+    assert np.array_equal(fitted.shared_tests(test, 0), np.arange(127))
+    one = asked(rows, {"*": {"group": "bell", "normal": 40}}).shared_tests(test, 0)
+    assert test.take(one).column("group").texts() == ["bell"] * 20  # type: ignore[arg-type]
+    anywhere = asked({"a": {"normal": 1}}, {"*": {"normal": 120}}, fit=False)
+    assert np.array_equal(anywhere.shared_tests(replace(test, group=None), 0), np.flatnonzero(test.label == 0))
+    assert asked(rows).shared_tests(test, 0) is None
+    assert Iid(nodes=2).shared_tests(test, 0) is None

@@ -32,6 +32,7 @@ NETWORKS = {
     "dense": (Autoencoder(hidden=(16, 4)), 12),
     "lstm": (LstmAutoencoder(window=5, hidden=(7, 3), dense=(6, 5)), 20),
     "classifier": (Mlp(hidden=(8, 4), batch_norm=True, dropout=0.2), 9),
+    "leaky classifier": (Mlp(hidden=(80, 50, 10), batch_norm=True, activation="leaky-relu"), 9),
     "local": (DualNetwork(channels=(8, 12, 6), scored_by="local"), 9),
     "transfer": (DualNetwork(channels=(8, 12, 6), kernels=(5, 3, 1), slots=5, reduction=4), 9),
     "transfer over time": (DualNetwork(channels=(8, 12, 6), convolve="time", window=5), 20),
@@ -89,6 +90,15 @@ def test_every_kind_of_layer_can_be_written() -> None:
         network = drawn(layers)
         ran = OnnxNetwork(onnx_of(layers, network.vector(), 12), 12, kind).forward(samples)
         np.testing.assert_allclose(ran, network.forward(samples), atol=1e-6, err_msg=kind)
+
+
+def test_leaky_units_let_a_hundredth_of_what_is_negative_through() -> None:
+    layers = [{"name": "it", "kind": "leaky-relu"}]
+    network, samples = drawn(layers), np.array([[-100, 0, 100]], dtype=np.float32)
+    for ran in (network, OnnxNetwork(onnx_of(layers, network.vector(), 3), 3, "it")):
+        np.testing.assert_allclose(ran.forward(samples), [[-1, 0, 100]], rtol=1e-6)
+    leaky, plain = ([layer["name"] for layer in Mlp(hidden=(3,), activation=kind).networks(4)["model"]] for kind in ("leaky-relu", "relu"))
+    assert (leaky, plain) == (["dense1", "leaky-relu1", "output"], ["dense1", "relu1", "output"])
 
 
 @pytest.fixture(scope="module")

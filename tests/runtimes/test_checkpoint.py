@@ -20,8 +20,9 @@ from vedette.runtimes.checkpoint import SCHEMA, State, load_state, save_state
 STATE = State(
     memories={"a": {"x": np.ones(3), "y": 1.5, "z": "text"}, "b": {}},
     inbox={"*": Message({"model": Vector(np.ones(3, dtype=np.float32), "layout")}, {"t": np.ones(2)}, {"f": 1.0})},
-    ours={"velocity": np.ones(2)},
-    groups={"a": "g"},
+    ours={"*": {"velocity": np.ones(2)}, "a": {}},
+    groups={"*": {"a": "g"}},
+    exchanged={"prepare": {"*": {"kept": 2.0}, "b": {"kept": "a/b"}}},
     stage=1,
     round=2,
     history=[Round("rounds", 1, 5, 0.5, 1, 2)],
@@ -30,7 +31,8 @@ with tempfile.TemporaryDirectory() as _folder:
     save_state(Path(_folder) / "state", STATE, "plan")
     STORED = (Path(_folder) / "state").read_bytes()
 ABOUT: dict[str, Any] = {
-    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "receivers": [], "stages": [], "groups": {}, "stage": 0, "round": 0, "history": []
+    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "receivers": [], "exchangers": [], "exchanged": [], "groups": {}, "stage": 0,
+    "round": 0, "history": []
 }  # fmt: skip
 
 
@@ -74,7 +76,9 @@ def test_a_state_without_all_its_parts_is_refused(key: str, tmp_path: Path) -> N
         load_state(tmp_path / "state", "plan")
 
 
-@pytest.mark.parametrize("wrong", [{"history": [[1, 2]]}, {"history": 5}, {"nodes": 5}, {"receivers": [["*"]]}])
+@pytest.mark.parametrize(
+    "wrong", [{"history": [[1, 2]]}, {"history": 5}, {"nodes": 5}, {"receivers": [["*"]]}, {"exchanged": [["rounds"]]}]
+)
 def test_a_state_with_parts_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
     write_memory(tmp_path / "state", {}, {**ABOUT, **wrong})
     with pytest.raises(CheckpointError, match="is damaged"):

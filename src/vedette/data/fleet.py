@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -78,6 +78,10 @@ class Fleet(Mapping[str, Table]):
     def map(self, change: Callable[[Table], Table]) -> Fleet:
         """Return a fleet whose tables are changed as they are asked for."""
         return Fleet(self.nodes, lambda node: change(self._table_of(node)))
+
+    def without(self, nodes: Collection[str]) -> Fleet:
+        """Return the fleet of all other nodes."""
+        return Fleet([node for node in self.nodes if node not in nodes], self._table_of) if nodes else self
 
     def pooled(self) -> Table:
         """Return all rows of all nodes in one table (what a central server would hold)."""

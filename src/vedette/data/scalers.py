@@ -13,7 +13,7 @@ from vedette.data.summaries import Extremes, Moments, Points, normal_shares
 from vedette.message import Array
 from vedette.registry import Registry
 
-__all__ = ["SCALERS", "MinMax", "NumberScaler", "Quantile", "Standard"]
+__all__ = ["SCALERS", "MinMax", "NumberScaler", "Quantile", "Standard", "Unscaled"]
 
 
 class NumberScaler(ABC):
@@ -54,6 +54,10 @@ class NumberScaler(ABC):
     @abstractmethod
     def constant(self, table: Array) -> Array:
         """Tell the columns that had one value only, [columns] bool."""
+
+    def middles(self, fitted: Array, constant: Array) -> Array:
+        """Return [columns] float64, what stands for a missing value once scaled; `constant` tells columns that had one value only."""
+        return np.where(constant, 0.0, self.middle)
 
 
 class _Affine(NumberScaler, ABC):
@@ -112,6 +116,22 @@ class Standard(_Affine):
         moments = Moments.from_table(table)
         # Rounding leaves a trace of variance in a constant column.
         return np.asarray(np.sqrt(moments.variance) <= 1e-12 * np.abs(moments.mean))
+
+
+class Unscaled(Standard):
+    """As they are, to see what scaling is worth: networks learn badly from numbers of many sizes."""
+
+    def fitted(self, table: Array) -> Array:
+        return np.stack([Moments.from_table(table).mean, np.ones(table.shape[1])])
+
+    def apply(self, values: Array, fitted: Array) -> Array:
+        return np.asarray(values, dtype=np.float64)
+
+    def undo(self, scaled: Array, fitted: Array) -> Array:
+        return np.asarray(scaled, dtype=np.float64)
+
+    def middles(self, fitted: Array, constant: Array) -> Array:
+        return np.asarray(fitted[0])
 
 
 class Quantile(NumberScaler):
@@ -180,5 +200,11 @@ def _unit(value: Array) -> Array:
 
 
 SCALERS: Registry[type[NumberScaler]] = Registry(
-    "scaler", {"min-max": f"{__name__}:MinMax", "standard": f"{__name__}:Standard", "quantile": f"{__name__}:Quantile"}
+    "scaler",
+    {
+        "min-max": f"{__name__}:MinMax",
+        "standard": f"{__name__}:Standard",
+        "quantile": f"{__name__}:Quantile",
+        "none": f"{__name__}:Unscaled",
+    },
 )

@@ -36,7 +36,7 @@ class Scaling(Settings):
         Whether numbers pass through sign(x)·log(1 + |x|) first; for counts and byte sums that span decades.
     numbers
         ``"min-max"``, ``"standard"`` or ``"quantile"``, which maps ranks among the training values to a normal distribution: for
-        heavy tails and many ties, where a rare combination of small values must stand out.
+        heavy tails and many ties, where a rare combination of small values must stand out; ``"none"``: as they are.
     missing
         What a missing number becomes: the ``"middle"`` of the training values; with ``"mask"`` there is also a column for each feature
         of which a training value was missing, 1 where it is.
@@ -205,7 +205,7 @@ class Scaler:
         self._numbers = [name for name in numbers if name not in empty]
         self._columns: Array | slice = np.array([numbers.index(name) for name in self._numbers]) if empty else slice(None)
         self._step = SCALERS[scaling.numbers]()
-        self._middle = np.array([0.0 if name in constant else self._step.middle for name in self._numbers])
+        self._middle = self._step.middles(self.fitted[:, self._columns], np.array([name in constant for name in self._numbers], dtype=bool))
 
     @property
     def width(self) -> int:

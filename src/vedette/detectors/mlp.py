@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -16,7 +16,7 @@ __all__ = ["Mlp"]
 
 
 class Mlp(Classifier):
-    """Dense classifier with ReLU layers.
+    """Dense classifier with ReLU or leaky ReLU layers.
 
     Parameters
     ----------
@@ -26,11 +26,14 @@ class Mlp(Classifier):
         Share of each hidden layer's units left out in training.
     batch_norm
         Whether each hidden layer is batch-normalised.
+    activation
+        Of the hidden layers: ``"leaky-relu"`` lets a hundredth of what is negative through, so that no unit ends at zero for good.
     """
 
     hidden: tuple[PositiveInt, ...] = Field(default=(64, 32), min_length=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: bool = False
+    activation: Literal["relu", "leaky-relu"] = "relu"
 
     @model_validator(mode="after")
     def _can_normalise(self) -> Self:
@@ -45,7 +48,7 @@ class Mlp(Classifier):
             layers += dense(f"dense{place}", inputs, outputs, None)
             if self.batch_norm:
                 layers.append({"name": f"norm{place}", "kind": "batch-norm", "width": outputs})
-            layers.append({"name": f"relu{place}", "kind": "relu"})
+            layers.append({"name": f"{self.activation}{place}", "kind": self.activation})
             if self.dropout:
                 layers.append({"name": f"dropout{place}", "kind": "dropout", "share": self.dropout})
         return {self.role: [*layers, *dense("output", widths[-1], 1, None)]}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -20,10 +19,12 @@ from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
-from vedette.errors import DataUnusable
+from vedette.errors import DataUnusable, RecipeError
+from vedette.evaluation.accounts import matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
-from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, runs_of
-from vedette.evaluation.plots import MOST_PEERS, Tradeoff
+from vedette.evaluation.followed import Followed
+from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, restored, runs_of
+from vedette.evaluation.plots import Tradeoff
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.reasons import reasons
 from vedette.evaluation.recipe import ProtocolName, Recipe
@@ -31,10 +32,15 @@ from vedette.evaluation.report import Curve, Holding, Trace
 from vedette.evaluation.report.results import REFERENCES, focus_of
 from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows, tradeoff_of
 from vedette.message import Memory
+from vedette.registry import suggestion
 from vedette.runtimes.base import Outcome, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
+from vedette.runtimes.meetings import Attackers
+from vedette.runtimes.topology import Topology
+from vedette.seeds import stream
 from vedette.settings import describe
 from vedette.strategies.base import Strategy
+from vedette.strategies.local import Local
 from vedette.version import __version__
 
 __all__ = ["Experiment", "OnProgress", "Result"]
@@ -110,7 +116,8 @@ class Experiment:
         self.folds = 1
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
-        self._peers: list[dict[str, Any]] = []
+        self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
+        self._followed = Followed(checkpoints)
         self._reasons: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
         if dataset is not None:
@@ -146,7 +153,7 @@ class Experiment:
                 tables: dict[str, Figures] = {}
                 for fold, parts_of in folds.items():
                     with self._timed("data"):
-                        parts = parts_of()
+                        parts = _shared_tests(recipe, parts_of(), seed)
                         setting = _shared_out(recipe, protocol, seed, fold, parts, _in_order(recipe, protocol, dataset))
                     first = protocol == self.protocols[0] and seed == seeds[0] and not tables
                     if first:
@@ -171,7 +178,8 @@ class Experiment:
             "kinds": kinds,
             "timing": {name: round(seconds, 3) for name, seconds in self._timing.items()},
             "traffic_bytes": self._traffic,
-            "peers": self._peers,
+            **self._accounts,
+            "followed": self._followed.told(),
             "reasons": self._reasons,
             "settings": self.recipe.model_dump(mode="json"),
         }
@@ -217,6 +225,7 @@ class Experiment:
         name: str,
         detector: Federable,
         strategy: Strategy,
+        topology: Topology,
         train: Fleet,
         calibration: Fleet,
         start: Mapping[str, Memory] | None,
@@ -224,15 +233,38 @@ class Experiment:
         label = f"{setting.label}, {name}"
         file = None if self.checkpoints is None else self.checkpoints / f"{quote(label.replace(', ', '-'), safe=' ')}.safetensors"
         runtime = LocalRuntime(train, calibration, file, self.resume, start=start)
-        plan = plan_of(detector, strategy, setting.seed)
-        outcome = runtime.run(plan, lambda entry, _: self._round_done(label, entry))
-        if POOLED not in train and start is None:
+        among = POOLED not in train and start is None
+        attackers = setting.recipe.attackers if among else Attackers()
+        plan = plan_of(detector, strategy, setting.seed, topology, attackers)
+
+        def on_round(entry: Round, ended: Callable[[], Mapping[str, Memory]]) -> None:
+            self._round_done(label, entry)
+            every = setting.recipe.follow
+            if every and entry.stage == "rounds" and (entry.number % every == 0 or entry.number == entry.of):
+                with self._timed("follow"):
+                    self._followed.add(setting, name, entry.number, restored(detector, ended()))
+
+        outcome = runtime.run(plan, on_round)
+        if among:
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
-        matched = _peers(outcome.exchanged.get("rounds", {}))
-        told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._peers)
-        if matched and not told:
-            self._peers.append({"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, **matched})
+            self._tell(setting, name, topology, strategy, outcome)
         return outcome
+
+    def _tell(self, setting: Setting, name: str, topology: Topology, strategy: Strategy, outcome: Outcome) -> None:
+        """Keep what came of learning together, of the first seed and fold of each protocol; who was trusted of all."""
+        about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
+        nodes = setting.train.nodes
+        shared = sharing(outcome)
+        found = {
+            "peers": matched(outcome),
+            "trust": trust(outcome, setting.recipe.attackers),
+            "sharing": {"nodes": shared} if shared else None,
+            "topologies": network(topology, nodes, strategy.rounds, setting.seed, outcome) if not isinstance(strategy, Local) else None,
+        }
+        for kind, account in found.items():
+            told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._accounts[kind])
+            if account and (kind == "trust" or not told):
+                self._accounts[kind].append({**about, **account})
 
     def _round_done(self, label: str, entry: Round) -> None:
         if not self._started:
@@ -264,32 +296,36 @@ def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Part
     def fleet(part: str, table: Table) -> Fleet:
         chosen = table.select(recipe.features) if recipe.features else table
         shared = Fleet.from_places(chosen, recipe.partition.places(parts.train, table, part, seed), names)
+        if part == "train" and recipe.attackers.nodes:
+            shared = _poisoned(shared, recipe.attackers, seed)
         return shared.map(Table.normal) if one_class and part in ("train", "calibration") else shared
 
+    strange = next((node for node in recipe.attackers.nodes if node not in names), None)
+    if strange is not None:
+        raise RecipeError(f"attackers.nodes: there is no node '{strange}'; {suggestion(strange, names)}")
     train = fleet("train", parts.train)
     calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
     tests: dict[str, Fleet | Table] = {}
     for part, table in (("validation", parts.validation), ("test", parts.test)):
         if len(table) and recipe.test == "own":
-            tests[part] = fleet(part, table)
+            tests[part] = fleet(part, table).without(recipe.attackers.nodes)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
     return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered)
 
 
-def _peers(remembered: Memory) -> dict[str, Any] | None:
-    """Return who received whose weights, round by round, and how far nodes were apart, if a strategy matched peers."""
-    if "nodes" not in remembered:
-        return None
-    nodes = json.loads(str(remembered["nodes"]))
-    rounds: list[dict[str, Any]] = []
-    while f"received.{len(rounds)}" in remembered:
-        found = {name: np.asarray(remembered[f"{name}.{len(rounds)}"]) for name in ("received", "shares", "distances")}
-        entry = {"received": found["received"].tolist(), "shares": found["shares"].round(6).tolist()}
-        if len(nodes) <= MOST_PEERS:
-            entry["distances"] = [[round(each, 6) if np.isfinite(each) else None for each in row] for row in found["distances"].tolist()]
-        rounds.append(entry)
-    return {"nodes": nodes, "rounds": rounds}
+def _shared_tests(recipe: Recipe, parts: Parts, seed: int) -> Parts:
+    """Return the parts with the test rows that all nodes share, where the partition composes them."""
+    drawn = recipe.partition.shared_tests(parts.test, seed) if recipe.test == "shared" else None
+    return parts if drawn is None else replace(parts, test=parts.test.take(drawn))
+
+
+def _poisoned(fleet: Fleet, attackers: Attackers, seed: int) -> Fleet:
+    """Let compromised nodes spoil what they train on."""
+    return Fleet(
+        fleet.nodes,
+        lambda node: attackers.attack.poisoned(fleet[node], stream(seed, "poisoned", node)) if node in attackers.nodes else fleet[node],
+    )
 
 
 def _in_order(recipe: Recipe, protocol: str, dataset: Dataset) -> bool:

@@ -21,12 +21,13 @@ from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
 from vedette.message import Array, Memory
 from vedette.registry import Registry, suggestion
 from vedette.runtimes.base import Outcome
+from vedette.runtimes.topology import Server, Topology
 from vedette.seeds import stream
 from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
 from vedette.strategies.merge import Merge
 
-__all__ = ["METHODS", "POOLED", "Made", "Method", "Setting", "method_named", "runs_of"]
+__all__ = ["METHODS", "POOLED", "Made", "Method", "Setting", "method_named", "restored", "runs_of"]
 
 D = TypeVar("D", bound=Detector)
 
@@ -84,8 +85,8 @@ class Made(NamedTuple):
 
 
 Start: TypeAlias = Mapping[str, Memory] | None
-Carry: TypeAlias = Callable[[str, Federable, Strategy, Fleet, Fleet, Start], Outcome]
-"""Carries a run out, under a name: detector, strategy, training rows, calibration rows, memories to go on from."""
+Carry: TypeAlias = Callable[[str, Federable, Strategy, Topology, Fleet, Fleet, Start], Outcome]
+"""Carries a run out, under a name: detector, strategy, who hears whom, training rows, calibration rows, memories to go on from."""
 
 
 class Bench:
@@ -101,16 +102,19 @@ class Bench:
 
     def __init__(self, setting: Setting, carry: Carry) -> None:
         self.setting, self.detector, self.strategy = setting, setting.recipe.detector, setting.recipe.strategy
+        self.topology: Topology = setting.recipe.topology
         self._carry = carry
         self._outcomes: list[tuple[tuple[Any, ...], Outcome]] = []
 
     def carried(self, name: str, detector: Federable, strategy: Strategy, pooled: bool = False, after: Outcome | None = None) -> Outcome:
         """Run in rounds, on the fleet or on its pooled rows, from the start or after another run; the same run again gives the same."""
-        run = (detector, strategy, pooled, None if after is None else id(after))
+        # One place has nobody to hear.
+        topology = Server() if pooled else self.topology
+        run = (detector, strategy, topology, pooled, None if after is None else id(after))
         found = next((outcome for known, outcome in self._outcomes if known == run), None)
         if found is None:
             fleets = (self.pooled, self.pooled_calibration) if pooled else (self.setting.train, self.setting.calibration)
-            found = self._carry(name, detector, strategy, *fleets, None if after is None else after.memories)
+            found = self._carry(name, detector, strategy, topology, *fleets, None if after is None else after.memories)
             self._outcomes.append((run, found))
         return found
 
@@ -124,12 +128,10 @@ class Bench:
         """All calibration rows at one node."""
         return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
 
-    def under(self, strategy: Strategy | None) -> Bench:
-        """Return the bench of a method with a strategy of its own; what was carried out is shared."""
-        if strategy is None:
-            return self
+    def under(self, variant: Variant) -> Bench:
+        """Return the bench of a variant, which may have a strategy and a topology of its own; what was carried out is shared."""
         other = copy(self)
-        other.strategy = strategy
+        other.strategy, other.topology = variant.strategy or self.strategy, variant.topology or self.topology
         return other
 
     def alone(self, batch: int | None = None) -> Local:
@@ -138,7 +140,8 @@ class Bench:
 
     def made(self, detectors: Mapping[str, Detector], outcome: Outcome | None = None) -> Made:
         """Return detectors as a method."""
-        return Made(lambda tests: score_fleet(detectors, tests, self.setting.ordered), detectors, _losses(outcome))
+        honest = {node: detector for node, detector in detectors.items() if node not in self.setting.recipe.attackers.nodes}
+        return Made(lambda tests: score_fleet(honest, tests, self.setting.ordered), honest, _losses(outcome))
 
     def everywhere(self, detector: Detector, outcome: Outcome | None = None) -> Made:
         """Return one detector, used by all nodes, as a method."""
@@ -198,7 +201,7 @@ def _since_the_start(table: Table) -> Array:
 def untrained(bench: Bench) -> Made:
     """The federated detector with its first random weights: what scaling and calibration alone are worth."""
     outcome = bench.carried("untrained", bench.detector, bench.strategy.model_copy(update={"rounds": 0}))
-    return bench.made(_restored(bench.detector, outcome.memories))
+    return bench.made(restored(bench.detector, outcome.memories))
 
 
 @METHODS.register("local")
@@ -223,7 +226,7 @@ def federated(bench: Bench) -> Made:
 def federated_own_threshold(bench: Bench) -> Made:
     """The federated detector, but each node sets its threshold by its own calibration rows."""
     outcome = bench.carried("federated", bench.detector, bench.strategy)
-    return bench.made(_restored(_own_threshold(bench.detector), outcome.memories, shared=False))
+    return bench.made(restored(_own_threshold(bench.detector), outcome.memories, shared=False))
 
 
 @METHODS.register("fine-tuned")
@@ -244,7 +247,7 @@ def method_named(name: str, recipe: Recipe) -> Method:
     """
     if name in recipe.variants:
         trained = _TRAININGS[recipe.variants[name].trained]
-        return lambda bench: trained(bench.under(bench.setting.recipe.variants[name].strategy), name, bench.setting.recipe.variant(name))
+        return lambda bench: trained(bench.under(bench.setting.recipe.variants[name]), name, bench.setting.recipe.variant(name))
     if name in METHODS:
         return METHODS[name]
     if name not in DETECTORS:
@@ -269,7 +272,7 @@ def _local(bench: Bench, name: str, detector: Detector) -> Made:
     alone = _own_threshold(detector).model_copy(update={"scaling": scaling})
     if isinstance(alone, NetworkDetector):
         outcome = bench.carried(name, alone, bench.alone(getattr(bench.strategy, "batch", None)))
-        return bench.made(_restored(alone, outcome.memories), outcome)
+        return bench.made(restored(alone, outcome.memories), outcome)
     train, calibration = bench.setting.train, bench.setting.calibration
     return bench.made({node: _fitted(bench, alone, train[node], calibration[node]) for node in train})
 
@@ -284,17 +287,18 @@ def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
 def _federated(bench: Bench, name: str, detector: Detector) -> Made:
     assert isinstance(detector, Federable)
     outcome = bench.carried(name, detector, Merge() if isinstance(detector, OneShot) else bench.strategy)
-    return bench.made(_restored(detector, outcome.memories), outcome)
+    return bench.made(restored(detector, outcome.memories), outcome)
 
 
 def _fine_tuned(bench: Bench, name: str, detector: Detector) -> Made:
     assert isinstance(detector, NetworkDetector)
     # The recipe's own federation is carried out once, under one name.
-    same = detector == bench.detector and bench.strategy == bench.setting.recipe.strategy
+    recipe = bench.setting.recipe
+    same = (detector, bench.strategy, bench.topology) == (bench.detector, recipe.strategy, recipe.topology)
     common = bench.carried("federated" if same else f"{name}, federated", detector, bench.strategy)
     alone = Local(rounds=1, epochs=bench.setting.recipe.fine_tuning, batch=getattr(bench.strategy, "batch", None))
     own = _own_threshold(detector)
-    return bench.made(_restored(own, bench.carried(name, own, alone, after=common).memories))
+    return bench.made(restored(own, bench.carried(name, own, alone, after=common).memories))
 
 
 _TRAININGS: Mapping[str, Callable[[Bench, str, Detector], Made]] = {
@@ -314,7 +318,7 @@ def _fitted(bench: Bench, detector: Detector, train: Table, calibration: Table) 
     return fitted if calibration is train else fitted.calibrated(calibration)
 
 
-def _restored(detector: Federable, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:
+def restored(detector: Federable, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:
     """Return a detector for each node; nodes that hold the same get the same object, which is then scored once."""
     found: dict[str, Detector] = {}
     restored = {}

@@ -25,7 +25,9 @@ from vedette.errors import RecipeError, UnknownName
 from vedette.evaluation.diagnostics import Diagnostic
 from vedette.evaluation.protocol import Protocol
 from vedette.registry import suggestion
-from vedette.runtimes.base import demand_networks
+from vedette.runtimes.base import demand_fitting
+from vedette.runtimes.meetings import Attackers
+from vedette.runtimes.topology import AnyTopology, Server
 from vedette.settings import Settings, assign, assignments, build, describe, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
@@ -61,10 +63,13 @@ class Variant(Settings):
         ``"fine-tuned"``: by each node alone after the federation.
     strategy
         How it is trained, if not by the recipe's strategy.
+    topology
+        Who hears whom, if not as the recipe says.
     """
 
     detector: dict[str, Any] = {}
     strategy: AnyStrategy | None = None
+    topology: AnyTopology | None = None
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
 
@@ -94,6 +99,10 @@ class Recipe(Settings):
         What each node trains, with its scaling and threshold.
     strategy
         How nodes learn together.
+    topology
+        Who hears whom: a coordinator (``"server"``) all nodes, or peers their neighbours.
+    attackers
+        Nodes that do not play by the rules, for drills; they train and send, but the table is about the others.
     protocols
         How data are split, by name.
     protocol
@@ -108,6 +117,9 @@ class Recipe(Settings):
     diagnostics
         Figures to show besides, which no method should be compared by: ``"affiliation"`` (needs ``vedette[diagnostics]``),
         ``"point-adjusted"``.
+    follow
+        After every so many rounds, detectors learned in rounds are scored on the test rows as they were if training ended there, and
+        after the last; 0: only in the end. Nothing is chosen by it.
     fine_tuning
         Epochs that each node trains on alone after the federation, in the method ``"fine-tuned"``.
     seeds
@@ -128,12 +140,15 @@ class Recipe(Settings):
     partition: Annotated[Partition, *named(PARTITIONS)] = Natural()
     detector: Annotated[Federable, BeforeValidator(_federable), *named(DETECTORS)]
     strategy: AnyStrategy
+    topology: AnyTopology = Server()
+    attackers: Attackers = Attackers()
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName = "strict"
     test: Literal["own", "shared"] = "own"
     methods: tuple[str, ...] = METHODS
     variants: dict[str, Variant] = {}
     diagnostics: tuple[Diagnostic, ...] = ()
+    follow: int = Field(default=0, ge=0)
     fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)
     quick: dict[str, Any] = {}
@@ -189,7 +204,7 @@ class Recipe(Settings):
         if chosen.trained == "federated" and not isinstance(detector, Federable):
             raise RecipeError(f"variant '{name}' cannot be learned together; it may be local or centralised")
         if isinstance(detector, NetworkDetector) and chosen.trained == "federated":
-            demand_networks(detector, strategy)
+            demand_fitting(detector, strategy)
         if isinstance(detector, NetworkDetector) and chosen.trained != "centralised" and isinstance(strategy, Merge):
             raise RecipeError(f"variant '{name}' is trained in rounds, and the strategy 'merge' has none")
         return detector

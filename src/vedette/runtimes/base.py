@@ -11,13 +11,15 @@ from vedette.detectors.base import DETECTORS
 from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import RecipeError
 from vedette.message import Memory
+from vedette.runtimes.meetings import Attackers
+from vedette.runtimes.topology import TOPOLOGIES, Server, Topology
 from vedette.settings import build, describe
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 
-__all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "demand_networks", "digest", "plan_of", "stages_of"]
+__all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "demand_fitting", "digest", "plan_of", "stages_of"]
 
 Plan: TypeAlias = Mapping[str, Any]
 """A run as JSON of registered names: all that a joining node receives."""
@@ -50,7 +52,9 @@ class Round(NamedTuple):
     loss
         Mean training loss over the nodes, weighted by rows; None where nothing was trained.
     sent, received
-        Payload bytes from and to the nodes.
+        Payload bytes: answers to the coordinator and back from it; among peers all is sent, an answer once for each peer that hears it.
+    refused
+        Node -> why its answer was left out.
     """
 
     stage: str
@@ -59,9 +63,20 @@ class Round(NamedTuple):
     loss: float | None
     sent: int
     received: int
+    refused: Mapping[str, str] = {}
+
+    def plus(self, phase: Round) -> Round:
+        """Return this round with what happened in one more phase of it."""
+        return self._replace(
+            loss=self.loss if phase.loss is None else phase.loss,
+            sent=self.sent + phase.sent,
+            received=self.received + phase.received,
+            refused={**self.refused, **phase.refused},
+        )
 
 
-OnRound: TypeAlias = Callable[[Round, Mapping[str, Memory]], None]
+OnRound: TypeAlias = Callable[[Round, Callable[[], Mapping[str, Memory]]], None]
+"""Called with the round just finished, and a function that gives each node's memory as it were if the run ended there."""
 
 
 class Outcome(NamedTuple):
@@ -74,12 +89,13 @@ class Outcome(NamedTuple):
     history
         What happened round by round.
     exchanged
-        By stage: what the exchange remembered last, such as who received whose weights.
+        By stage, and who carried the exchange out (``"*"`` a coordinator, else a peer): what it remembered last, such as who received
+        whose weights.
     """
 
     memories: Mapping[str, Memory]
     history: Sequence[Round]
-    exchanged: Mapping[str, Memory] = {}
+    exchanged: Mapping[str, Mapping[str, Memory]] = {}
 
 
 class Runtime(Protocol):
@@ -93,7 +109,7 @@ class Runtime(Protocol):
         plan
             From `plan_of`.
         on_round
-            Called after every round with the nodes' memories as they stand.
+            Called after every round.
 
         Raises
         ------
@@ -102,7 +118,9 @@ class Runtime(Protocol):
         """
 
 
-def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any]:
+def plan_of(
+    detector: Federable, strategy: Strategy, seed: int, topology: Topology | None = None, attackers: Attackers | None = None
+) -> dict[str, Any]:
     """Say a run as JSON.
 
     Parameters
@@ -111,19 +129,23 @@ def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any
         Registered ones.
     seed
         Root of the seed tree.
+    topology
+        Who hears whom; a coordinator hears all unless it is said.
+    attackers
+        Nodes that do not play by the rules; none.
 
     Raises
     ------
     RecipeError
-        A detector that learns in one step and a strategy of rounds, or the other way round; or a strategy that exchanges a network
-        the detector does not have.
+        A detector that learns in one step and a strategy of rounds, or the other way round; or a detector that lacks what the strategy
+        needs (`demand_fitting`).
     """
     if isinstance(detector, OneShot) != isinstance(strategy, Merge):
         name = describe(DETECTORS, detector)["name"]
         if isinstance(detector, OneShot):
             raise RecipeError(f"detector '{name}' learns in one step: take the strategy 'merge'")
         raise RecipeError(f"the strategy 'merge' is for detectors that learn in one step, such as 'pca'; '{name}' is trained in rounds")
-    demand_networks(detector, strategy)
+    demand_fitting(detector, strategy)
     prepare = Prepare(scaling=detector.scaling)
     calibrate = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
@@ -131,22 +153,28 @@ def plan_of(detector: Federable, strategy: Strategy, seed: int) -> dict[str, Any
         "schema": "vedette.plan/1",
         "seed": seed,
         "detector": describe(DETECTORS, detector),
+        "topology": describe(TOPOLOGIES, topology or Server()),
+        "attackers": (attackers or Attackers()).model_dump(mode="json"),
         "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
     }
 
 
-def demand_networks(detector: Federable, strategy: Strategy) -> None:
-    """Refuse a strategy that exchanges a network which the detector does not have.
+def demand_fitting(detector: Federable, strategy: Strategy) -> None:
+    """Refuse a strategy that needs what the detector does not have.
 
     Raises
     ------
     RecipeError
-        Which it is.
+        A network, labels, or a scaling common to all nodes.
     """
+    names = describe(STRATEGIES, strategy)["name"], describe(DETECTORS, detector)["name"]
     lacking = next((c.role for c in strategy.channels if c.role and c.role not in getattr(detector, "roles", ())), None)
     if lacking is not None:
-        names = describe(STRATEGIES, strategy)["name"], describe(DETECTORS, detector)["name"]
         raise RecipeError(f"strategy '{names[0]}' needs a detector with a '{lacking}' network, such as 'se-ea-edn'; '{names[1]}' has none")
+    if strategy.labelled and detector.learning != "supervised":
+        raise RecipeError(f"strategy '{names[0]}' is for detectors that learn from labels, such as 'mlp'; '{names[1]}' does not")
+    if strategy.shares_rows and detector.scaling.fit != "federated":
+        raise RecipeError(f"strategy '{names[0]}' shares scaled rows: all nodes must scale alike (detector.scaling.fit = 'federated')")
 
 
 def stages_of(plan: Plan) -> tuple[Federable, list[Stage]]:

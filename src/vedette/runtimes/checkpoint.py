@@ -16,7 +16,7 @@ from vedette.runtimes.base import Round
 
 __all__ = ["State", "load_state", "save_state"]
 
-SCHEMA = "vedette.checkpoint/1"
+SCHEMA = "vedette.checkpoint/2"
 
 
 @dataclass
@@ -30,11 +30,11 @@ class State:
     inbox
         What the last exchange gave each receiver (``"*"`` for all).
     ours
-        The exchange's own state.
+        By who carries the exchange out (``"*"`` a coordinator, else a peer): its own state.
     groups
-        Node -> group, from the last reply.
+        By the same: node -> group, from the last reply.
     exchanged
-        By stage that is done: what the exchange remembered last.
+        By stage that is done: what each exchange remembered last.
     stage, round
         What comes next.
     history
@@ -43,9 +43,9 @@ class State:
 
     memories: dict[str, Memory]
     inbox: Mapping[str, Message] = field(default_factory=dict)
-    ours: Memory = field(default_factory=dict)
-    groups: Mapping[str, str] = field(default_factory=dict)
-    exchanged: dict[str, Memory] = field(default_factory=dict)
+    ours: Mapping[str, Memory] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    exchanged: dict[str, Mapping[str, Memory]] = field(default_factory=dict)
     stage: int = 0
     round: int = 0
     history: list[Round] = field(default_factory=list)
@@ -74,17 +74,20 @@ def save_state(path: Path, state: State, plan: str) -> None:
         flat |= {f"node/{number}/{key}": value for key, value in state.memories[node].items()}
     for number, receiver in enumerate(receivers):
         flat |= {f"inbox/{number}/{key}": value for key, value in _packed(state.inbox[receiver]).items()}
-    stages = sorted(state.exchanged)
-    for number, stage in enumerate(stages):
-        flat |= {f"exchanged/{number}/{key}": value for key, value in state.exchanged[stage].items()}
-    flat |= {f"ours/{key}": value for key, value in state.ours.items()}
+    exchangers = sorted(state.ours)
+    for number, who in enumerate(exchangers):
+        flat |= {f"ours/{number}/{key}": value for key, value in state.ours[who].items()}
+    exchanged = [(stage, who) for stage in sorted(state.exchanged) for who in sorted(state.exchanged[stage])]
+    for number, (stage, who) in enumerate(exchanged):
+        flat |= {f"exchanged/{number}/{key}": value for key, value in state.exchanged[stage][who].items()}
     about = {
         "schema": SCHEMA,
         "plan": plan,
         "nodes": nodes,
         "receivers": receivers,
-        "stages": stages,
-        "groups": dict(state.groups),
+        "exchangers": exchangers,
+        "exchanged": exchanged,
+        "groups": {who: dict(groups) for who, groups in state.groups.items()},
         "stage": state.stage,
         "round": state.round,
         "history": [list(entry) for entry in state.history],
@@ -114,14 +117,16 @@ def load_state(path: Path, plan: str) -> State:
 def _state(flat: Memory, about: Mapping[str, Any]) -> State:
     parts: dict[str, dict[str, Any]] = {}
     for key, value in flat.items():
-        kind, _, rest = key.partition("/")
-        number, _, name = rest.partition("/") if kind != "ours" else ("", "", rest)
+        kind, number, name = key.split("/", 2)
         parts.setdefault(f"{kind}/{number}", {})[name] = value
+    exchanged: dict[str, dict[str, Memory]] = {}
+    for place, (stage, who) in enumerate(about["exchanged"]):
+        exchanged.setdefault(stage, {})[who] = parts.get(f"exchanged/{place}", {})
     return State(
         memories={node: parts.get(f"node/{number}", {}) for number, node in enumerate(about["nodes"])},
         inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
-        ours=parts.get("ours/", {}),
-        exchanged={stage: parts.get(f"exchanged/{number}", {}) for number, stage in enumerate(about["stages"])},
+        ours={who: parts.get(f"ours/{number}", {}) for number, who in enumerate(about["exchangers"])},
+        exchanged=dict(exchanged),
         groups=about["groups"],
         stage=about["stage"],
         round=about["round"],

@@ -1,9 +1,12 @@
-"""The local runtime: a whole fleet in this process."""
+"""The local runtime: a whole fleet in this process, with a coordinator or among peers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from vedette.data.fleet import Fleet
 from vedette.detectors.oneshot import Federable
@@ -11,13 +14,25 @@ from vedette.errors import CheckpointError, DataUnusable, RecipeError
 from vedette.message import Memory, Message, bytes_of
 from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
 from vedette.runtimes.checkpoint import State, load_state, save_state
+from vedette.runtimes.meetings import Attackers, Hearing, meetings
+from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.seeds import stream
+from vedette.settings import build, validated
 from vedette.strategies.base import Turn
-from vedette.strategies.view import Answers
 from vedette.training.task import Job, Trainer
 from vedette.training.trainer import LoopTrainer
 
 __all__ = ["LocalRuntime"]
+
+
+class _Run(NamedTuple):
+    """What a plan says."""
+
+    detector: Federable
+    stages: list[Stage]
+    topology: Topology
+    attackers: Attackers
+    seed: int
 
 
 class LocalRuntime:
@@ -59,6 +74,8 @@ class LocalRuntime:
     def run(self, plan: Plan, on_round: OnRound = lambda *_: None) -> Outcome:
         """Run prepare, rounds and calibrate; see `vedette.runtimes.base.Runtime`."""
         detector, stages = stages_of(plan)
+        attackers = validated(Attackers, plan["attackers"], "plan, attackers")
+        run = _Run(detector, stages, build(TOPOLOGIES, plan["topology"], "plan, topology"), attackers, int(plan["seed"]))
         self._can_calibrate(detector)
         mark = digest(plan)
         if self.checkpoint is not None and self.resume and self.checkpoint.exists():
@@ -71,13 +88,10 @@ class LocalRuntime:
         while state.stage < len(stages):
             stage = stages[state.stage]
             while state.round < stage.strategy.rounds:
-                self._round(detector, stage, state, int(plan["seed"]))
+                self._round(run, stage, state)
                 self._keep(state, mark)
-                on_round(state.history[-1], state.memories)
-            for phase in stage.strategy.closing:
-                self._phase(detector, stage, phase, state, int(plan["seed"]), closing=True)
-            state.exchanged[stage.name] = state.ours
-            state.stage, state.round, state.inbox, state.ours, state.groups = state.stage + 1, 0, {}, {}, {}
+                on_round(state.history[-1], lambda: self._ended(run, state))
+            self._close(run, stage, state)
             self._keep(state, mark)
         return Outcome(state.memories, state.history, state.exchanged)
 
@@ -95,58 +109,100 @@ class LocalRuntime:
         if self.checkpoint is not None:
             save_state(self.checkpoint, state, mark)
 
-    def _round(self, detector: Federable, stage: Stage, state: State, seed: int) -> None:
+    def _close(self, run: _Run, stage: Stage, state: State) -> None:
+        """End a stage: its closing phases, and on to the next."""
+        for phase in stage.strategy.closing:
+            self._phase(run, stage, phase, state, closing=True)
+        state.exchanged[stage.name] = state.ours
+        state.stage, state.round, state.inbox, state.ours, state.groups = state.stage + 1, 0, {}, {}, {}
+
+    def _ended(self, run: _Run, state: State) -> Mapping[str, Memory]:
+        """Return the memories as they were if this round were the last of its stage; the run itself goes on from where it was."""
+        copy = replace(state, memories=dict(state.memories), exchanged=dict(state.exchanged), history=list(state.history))
+        self._close(run, run.stages[copy.stage], copy)
+        for stage in run.stages[copy.stage :]:
+            while copy.round < stage.strategy.rounds:
+                self._round(run, stage, copy)
+            self._close(run, stage, copy)
+        return copy.memories
+
+    def _round(self, run: _Run, stage: Stage, state: State) -> None:
         entry = Round(stage.name, state.round + 1, stage.strategy.rounds, None, 0, 0)
         for phase in stage.strategy.phases:
-            loss, sent, received = self._phase(detector, stage, phase, state, seed)
-            entry = entry._replace(loss=entry.loss if loss is None else loss, sent=entry.sent + sent, received=entry.received + received)
+            entry = entry.plus(self._phase(run, stage, phase, state))
         state.round += 1
         state.history.append(entry)
 
-    def _phase(
-        self, detector: Federable, stage: Stage, phase: str, state: State, seed: int, closing: bool = False
-    ) -> tuple[float | None, int, int]:
-        """Let every node work and answer, then exchange; return mean loss and bytes from and to the nodes."""
-        strategy = stage.strategy
-        rng = stream(seed, "stage", stage.name, "round", state.round, "exchange", phase)
-        turn = Turn(state.round, phase, self.fleet.nodes, {}, rng)
-        view, sent, weighted, rows = Answers(strategy.channels, state.groups), 0, 0.0, 0.0
-        jobs = self._jobs(detector, stage, turn, state, seed)
-        for node, done, memory in self.trainer.run(detector, jobs, strategy.channels, seed, state.round, phase):
-            own = turn._replace(node=node, rng=stream(seed, "stage", stage.name, "round", state.round, phase, "answer", node))
+    def _phase(self, run: _Run, stage: Stage, phase: str, state: State, closing: bool = False) -> Round:
+        """Let every node work and answer, then exchange; return what happened."""
+        strategy, seed, path = stage.strategy, run.seed, ("stage", stage.name, "round", state.round)
+        turn = Turn(state.round, phase, self.fleet.nodes, {}, partial(stream, seed, *path, "exchange", phase))
+        found = {} if closing else meetings(run.topology, strategy, self.fleet.nodes, state.round, seed)
+        hearing = Hearing(strategy, found, state.groups, run.attackers if stage.name == "rounds" else Attackers())
+        weighted = rows = 0.0
+        jobs = self._jobs(run, stage, turn, state)
+        for node, done, memory in self.trainer.run(run.detector, jobs, strategy.channels, seed, state.round, phase):
+            own = turn._replace(node=node, rng=partial(stream, seed, *path, phase, "answer", node))
             try:
                 message, state.memories[node] = strategy.answer(own, done, memory)
             except DataUnusable as error:
                 raise DataUnusable(f"node '{node}': {error}") from None
             if not closing:
-                view.add(node, message)
-                sent += bytes_of(message)
+                hearing.hear(node, message)
             if "loss" in done.answers.facts:
                 count = float(done.answers.facts["rows"])
                 weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
-        loss = weighted / rows if rows else None
+        entry = Round(stage.name, state.round + 1, strategy.rounds, weighted / rows if rows else None, 0, 0)
         if closing:
-            return loss, 0, 0
-        reply = strategy.exchange(turn, view, state.ours)
-        # What a reply leaves out stays as it was.
-        state.inbox = state.inbox if reply.messages is None else reply.messages
-        state.ours = state.ours if reply.memory is None else reply.memory
-        state.groups = state.groups if reply.groups is None else reply.groups
-        return loss, sent, 0 if reply.messages is None else sum(bytes_of(_inbox(state, node)) for node in self.fleet)
+            return entry
+        received = self._exchange(stage, turn, hearing, state, seed)
+        return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
 
-    def _jobs(self, detector: Federable, stage: Stage, turn: Turn, state: State, seed: int) -> Iterator[Job]:
+    def _exchange(self, stage: Stage, turn: Turn, hearing: Hearing, state: State, seed: int) -> int:
+        """Let every meeting exchange; return the bytes that a coordinator sent back."""
+        inbox, ours, groups = dict(state.inbox), dict(state.ours), dict(state.groups)
+        received = 0
+        for who, meeting, view in hearing.views(turn, state.inbox):
+            if who != "*" and not view.nodes:
+                # All that a peer heard was refused: it goes on with what it has.
+                inbox |= dict.fromkeys(meeting.receivers, Message())
+                continue
+            own = turn._replace(receivers=meeting.receivers)
+            if who != "*":
+                own = own._replace(
+                    node=who, rng=partial(stream, seed, "stage", stage.name, "round", state.round, "exchange", turn.phase, who)
+                )
+            reply = stage.strategy.exchange(own, view, state.ours.get(who, {}))
+            # What a reply leaves out stays as it was.
+            if reply.memory is not None:
+                ours[who] = reply.memory
+            if reply.groups is not None:
+                groups[who] = reply.groups
+            if reply.messages is None:
+                continue
+            if who == "*":
+                inbox = dict(reply.messages)
+                received += sum(bytes_of(_inbox(inbox, node)) for node in meeting.receivers)
+            else:
+                inbox |= {node: _inbox(reply.messages, node) for node in meeting.receivers}
+        state.inbox, state.ours, state.groups = inbox, ours, groups
+        return received
+
+    def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State) -> Iterator[Job]:
         fleet = self.calibration if stage.name == "calibrate" else self.fleet
         for node in self.fleet:
             memory, rows = state.memories[node], fleet[node]
             if not len(rows) and stage.name != "calibrate":
                 raise DataUnusable(f"node '{node}' has no training rows; check the partition and the labels")
-            own = turn._replace(node=node, rng=stream(seed, "stage", stage.name, "round", state.round, turn.phase, "work", node))
-            work = stage.strategy.work(own, _inbox(state, node), memory)
-            reason = self.trainer.refuses(detector, work)
+            own = turn._replace(
+                node=node, rng=partial(stream, run.seed, "stage", stage.name, "round", state.round, turn.phase, "work", node)
+            )
+            work = stage.strategy.work(own, _inbox(state.inbox, node), memory)
+            reason = self.trainer.refuses(run.detector, work)
             if reason:
                 raise RecipeError(reason)
             yield Job(node, rows, work, memory)
 
 
-def _inbox(state: State, node: str) -> Message:
-    return state.inbox.get(node, state.inbox.get("*", Message()))
+def _inbox(inbox: Mapping[str, Message], node: str) -> Message:
+    return inbox.get(node, inbox.get("*", Message()))

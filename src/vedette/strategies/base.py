@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -25,6 +25,8 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "fedkd": "vedette.strategies.fedkd:FedKd",
         "fedtl": "vedette.strategies.fedtl:FedTl",
         "mtad-fl": "vedette.strategies.mtad_fl:MtadFl",
+        "gossip-fedavg": "vedette.strategies.gossip:GossipFedAvg",
+        "p2pk-smote": "vedette.strategies.p2pk_smote:P2pkSmote",
         "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",
@@ -46,7 +48,7 @@ class Turn(NamedTuple):
     staleness
         Rounds by which a node's answer is late; empty when none is.
     rng
-        A random stream of the node's own in `work` and in `answer`, and the exchange's own in `exchange`.
+        Makes a random stream, the same each time: the node's own in `work` and in `answer`, the exchange's own in `exchange`.
     node
         Whose turn it is; "" for the exchange.
     """
@@ -55,7 +57,7 @@ class Turn(NamedTuple):
     phase: str
     receivers: tuple[str, ...]
     staleness: Mapping[str, int]
-    rng: np.random.Generator
+    rng: Callable[[], np.random.Generator]
     node: str = ""
 
 
@@ -81,6 +83,9 @@ class View(Protocol):
 
     def facts(self, name: str) -> Mapping[str, float | str]:
         """Return one fact of every node that told it."""
+
+    def told(self, prefix: str) -> Sequence[str]:
+        """Return the names of the facts that begin like this, sorted."""
 
     def tables(self, name: str) -> Mapping[str, Array]:
         """Return one table of every node that sent it."""
@@ -117,6 +122,13 @@ class Strategy(Settings, ABC):
     rounds
         How many.
     """
+
+    relayed: ClassVar[bool] = False
+    """Whether peers pass answers on until all that are connected have them, so that all come to the same."""
+    labelled: ClassVar[bool] = False
+    """Whether only detectors that learn from labels can be trained by it."""
+    shares_rows: ClassVar[bool] = False
+    """Whether scaled rows travel, so that all nodes must scale alike."""
 
     rounds: int = Field(default=10, ge=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vedette.errors import DataUnusable
 from vedette.message import Memory, Message, Query
@@ -26,6 +26,8 @@ class Calibrate(Strategy):
     fit
         ``"federated"`` merges all nodes' summaries; ``"local"`` leaves each node its own.
     """
+
+    relayed: ClassVar[bool] = True
 
     rounds: int = 1
     residuals: Literal["none", "moments", "covariance", "inputs"] = "none"

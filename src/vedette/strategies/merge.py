@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vedette.errors import DataUnusable
 from vedette.message import Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
@@ -19,6 +21,8 @@ class Merge(Strategy):
     rounds
         One; more would merge the same again.
     """
+
+    relayed: ClassVar[bool] = True
 
     rounds: int = 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from vedette.data.scaling import Scaling
 from vedette.message import Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
@@ -18,6 +20,8 @@ class Prepare(Strategy):
     scaling
         What to fit, and whether together.
     """
+
+    relayed: ClassVar[bool] = True
 
     rounds: int = 1
     scaling: Scaling = Scaling()

@@ -60,7 +60,7 @@ class TrainingRows:
         self.ends = self.samples.whole()
         self.label = np.zeros(len(table), dtype=np.int8) if table.label is None else table.label
         if rng is not None and detector.learning == "supervised" and not isinstance(detector.balancer, Keep):
-            balanced = detector.balancer.balanced(self.samples.take(self.ends), self.label[self.ends], rng)
+            balanced = detector.balancer.balanced(self.samples.take(self.ends), self.label[self.ends], rng, self.samples.choices)
             self.ends, extra = self.ends[balanced.keep], [balanced.extra, *extra]
         self.extra = np.concatenate(extra).astype(np.float32) if extra else None
 

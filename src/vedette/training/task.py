@@ -13,6 +13,7 @@ from vedette.data.table import Table
 from vedette.data.windows import Samples
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.settings import Settings
+from vedette.training.evasion import Evasion
 
 __all__ = ["Distil", "Done", "Job", "Layers", "Learnable", "Optimiser", "Proximal", "Task", "Trainer", "Work"]
 
@@ -88,12 +89,15 @@ class Work(NamedTuple):
         Questions to the rows by name; those that `tasks` train on (`Task.extra`) are answered before them, the others after.
     tables
         Received rows, for `Task.extra`.
+    models
+        Received networks by name, each by channel, for queries that try them.
     """
 
     keep: Memory = {}
     tasks: tuple[Task, ...] = ()
     queries: Mapping[str, Query] = {}
     tables: Mapping[str, Array] = {}
+    models: Mapping[str, Mapping[str, Vector]] = {}
 
 
 class Done(NamedTuple):
@@ -167,6 +171,10 @@ class Learnable(Protocol):
     @property
     def balancer(self) -> Rebalancer:
         """How training rows of supervised detectors are re-balanced."""
+
+    @property
+    def adversary(self) -> Evasion | None:
+        """The attacker that training rows of supervised detectors are shown by, now and then (`vedette.training.evasion.hardened`)."""
 
     @property
     def optimiser(self) -> Optimiser:

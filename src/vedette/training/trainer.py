@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import seed_of, stream
+from vedette.training.evasion import hardened
 from vedette.training.layers import needs_torch
 from vedette.training.layout import initial
 from vedette.training.networks import Network
@@ -21,7 +23,7 @@ from vedette.training.rows import TrainingRows
 from vedette.training.task import Done, Job, Learnable, Optimiser, Task, Work
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import Tensor, nn, optim
 
 __all__ = ["LoopTrainer"]
 
@@ -98,9 +100,19 @@ class _Bench:
         """Run the network that scores; a detector without one looks at the rows themselves."""
         return self.network("").forward(rows) if self.detector.role else rows
 
+    def tried(self, parts: Mapping[str, Vector], rows: Array) -> Array:
+        """Run somebody else's network."""
+        other = Network(self.network("").layers)
+        other.load(self.network("").vector())
+        for channel in self.channels:
+            if channel.name in parts:
+                other.load(parts[channel.name], channel.part, channel.holds)
+        return other.forward(rows)
+
     def answer(self, name: str, query: Query) -> None:
         rng = stream(*self.path, "query", name)
-        asked = Asked(self.job.rows, self.memory, self.detector, self.forward)
+        models = {model: partial(self.tried, parts) for model, parts in self.job.work.models.items()}
+        asked = Asked(self.job.rows, self.memory, self.detector, self.forward, models)
         said = QUERIES[query.name](asked, query.settings, rng)
         self.tables |= {f"{name}.{key}" if key else name: table for key, table in said.tables.items()}
         self.facts |= {f"{name}.{key}": fact for key, fact in said.facts.items()}
@@ -112,14 +124,18 @@ class _Bench:
                 given = task.start[channel.name]
                 vector = self.network(given).vector(channel.part, channel.holds) if isinstance(given, str) else given
                 network.load(vector, channel.part, channel.holds)
+        if not (task.steps if task.steps is not None else task.epochs):
+            return
         extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
         rows = TrainingRows(self.detector, self.job.rows, self.memory, extra, stream(*self.path, "rebalance", place))
-        if (task.steps if task.steps is not None else task.epochs) > 0:
-            if not len(rows):
-                raise DataUnusable("no training rows; check the partition and the labels")
-            self.descend(network, task, rows, stream(*self.path, "task", place))
+        if not len(rows):
+            raise DataUnusable("no training rows; check the partition and the labels")
+        harden = hardened(self.detector.adversary, network, rows.samples, stream(*self.path, "evasion", place))
+        self.descend(network, task, rows, stream(*self.path, "task", place), harden)
 
-    def descend(self, network: Network, task: Task, rows: TrainingRows, rng: np.random.Generator) -> None:
+    def descend(
+        self, network: Network, task: Task, rows: TrainingRows, rng: np.random.Generator, harden: Callable[[Tensor, Tensor], Tensor]
+    ) -> None:
         module, settings = network.module, self.detector.optimiser
         moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
         if not moving:
@@ -143,7 +159,7 @@ class _Bench:
                 continue
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate_at(task.span[0] + (task.span[1] - task.span[0]) * number / steps)
-            fit, loss = loss_of(inputs, labels)
+            fit, loss = loss_of(harden(inputs, labels), labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

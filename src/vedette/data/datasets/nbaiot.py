@@ -29,6 +29,7 @@ NAMES = tuple(f"{stream}_L{window}_{s}" for stream, said in STREAMS.items() for 
 TIME_LEAK = tuple(name for name in NAMES if name.startswith("HH_jit_") and name.endswith("_mean"))
 
 BENIGN = "benign"
+BOTNETS = ("gafgyt", "mirai")
 KINDS = (
     BENIGN,
     *(f"gafgyt-{a}" for a in ("combo", "junk", "scan", "tcp", "udp")),
@@ -79,6 +80,11 @@ class _File(NamedTuple):
     rows: int
 
     @property
+    def botnet(self) -> str:
+        """Whose attack it is, or ``"benign"``."""
+        return self.kind.partition("-")[0]
+
+    @property
     def official(self) -> str:
         botnet, _, attack = self.kind.partition("-")
         return f"{self.device}/{botnet}_attacks/{attack}.csv" if attack else f"{self.device}/benign_traffic.csv"
@@ -104,9 +110,12 @@ class NBaiot(AfterImage):
     ----------
     devices
         The devices to read, by the names of their official folders; all that are there if empty.
+    botnets
+        Only attacks of these, ``"gafgyt"`` or ``"mirai"``; of both if empty. Benign rows are always read. Two of the devices were never
+        infected with Mirai.
     check
-        Demand every file of these devices (of all nine if none is named) with its published number of rows. By default a sample is
-        accepted, those of the files that are there: the whole has 7,062,606 rows.
+        Demand every file of these devices (of all nine if none is named) and botnets with its published number of rows. By default a
+        sample is accepted, those of the files that are there: the whole has 7,062,606 rows.
     """
 
     title: ClassVar[str] = "N-BaIoT: traffic of 9 IoT devices, benign and under Gafgyt and Mirai"
@@ -122,11 +131,13 @@ class NBaiot(AfterImage):
     official_files: ClassVar[tuple[str, ...]] = tuple(file.official for file in FILES)
 
     devices: Annotated[tuple[str, ...], distinct("device", DEVICES)] = ()
+    botnets: Annotated[tuple[str, ...], distinct("botnet", BOTNETS)] = ()
     check: bool = False
 
     def sources(self, root: Path | None) -> dict[str, Path]:
         """Find the files that are there, or all of them if they are to be checked, by official name; see `FileLoader.sources`."""
-        wanted = [file for file in FILES if file.device in (self.devices or DEVICES)]
+        botnets = (BENIGN, *(self.botnets or BOTNETS))
+        wanted = [file for file in FILES if file.device in (self.devices or DEVICES) and file.botnet in botnets]
         places = {file: self.place_of(root, file.official) or self.place_of(root, file.packed) for file in wanted}
         there = {file.device for file, path in places.items() if path is not None}
         for device in self.devices or [wanted[0].device] * (not there):

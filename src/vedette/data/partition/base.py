@@ -55,6 +55,28 @@ class Partition(Settings, ABC):
             A node would stay without normal training rows.
         """
 
+    def shared_tests(self, table: Table, seed: int) -> Array | None:
+        """Choose the rows that every node is tested on where a recipe says ``test = "shared"``.
+
+        Parameters
+        ----------
+        table
+            The test rows.
+        seed
+            Of the run.
+
+        Returns
+        -------
+        Array or None
+            [chosen] int64, row numbers in ascending order; None for all rows.
+
+        Raises
+        ------
+        DataUnusable
+            There are not as many rows as the settings ask for.
+        """
+        return None
+
     def classes(self, train: Table, seed: int) -> Coded | None:
         """Return the column that tells best what nodes hold, for the report: kinds of rows unless the partition goes by another."""
         return train.kind
