@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 
 import numpy as np
 from pydantic import Field
@@ -15,7 +16,7 @@ from vedette.training.task import Done, Task, Work
 __all__ = ["GossipFedAvg"]
 
 MERGED = ("model", "norms")
-WEIGHT, LOSS = "weight@", "loss@"
+LOSS = "loss@"
 LEAST_LOSS = 1e-6
 """A smaller loss counts as this one."""
 
@@ -40,8 +41,8 @@ class GossipFedAvg(Strategy):
         Name of an aggregator, or its settings. Those that see each network (all but ``"mean"``) count all nodes the same, because a node
         may lie about its rows.
     reputation
-        Whether each node tries its neighbours' networks on its own rows before it merges, and weights them by the inverse of the loss
-        there as well; with the aggregator ``"mean"``.
+        Whether each node tries its neighbours' networks on its own rows before it merges, instead of asking what rows they have: those
+        that do worse there than the median are left out, the others are weighted by the inverse of their loss. Instead of an aggregator.
     """
 
     rounds: int = Field(default=15, ge=0)
@@ -107,21 +108,19 @@ class GossipFedAvg(Strategy):
         return Reply({node: Message(vectors=combined.vectors) for node in merging}, tallied(ours, combined.counted))
 
     def _all_of(self, view: View) -> Message:
-        """Return the networks of all, and the weights of eq. 6."""
+        """Return the networks of all."""
         vectors = {}
         for channel in MERGED:
             for node, values in zip(*view.each(channel), strict=True):
                 vectors[f"{channel}@{node}"] = Vector(values, view.layout(channel))
-        told = {name: {node: float(fact) for node, fact in view.facts(name).items()} for name in self.by}
-        weights = {node: sum(share * told[name][node] / sum(told[name].values()) for name, share in self.by.items()) for node in view.nodes}
-        return Message(vectors, facts={f"{WEIGHT}{node}": weight for node, weight in weights.items()})
+        return Message(vectors)
 
     def _start(self, inbox: Message, mine: Memory) -> Mapping[str, Vector]:
         """Return what training goes on from: what was merged, or the merge of what was tried."""
         if not self.reputation or not inbox.vectors:
             return inbox.vectors
         models = _shown(inbox)
-        parts = _parts({node: float(mine[f"{LOSS}{node}"]) for node in models}, inbox.facts)
+        parts = _parts({node: float(mine[f"{LOSS}{node}"]) for node in models})
         merged = {}
         for channel in MERGED:
             values = sum(parts[node] * models[node][channel].values.astype(np.float64) for node in sorted(models))
@@ -138,9 +137,10 @@ def _shown(inbox: Message) -> dict[str, dict[str, Vector]]:
     return models
 
 
-def _parts(losses: Mapping[str, float], weights: Mapping[str, float | str] | None = None) -> dict[str, float]:
-    """Return each node's part in a merge: by the inverse of its loss, and by its weight."""
-    raw = {node: (1.0 if weights is None else float(weights[f"{WEIGHT}{node}"])) / max(loss, LEAST_LOSS) for node, loss in losses.items()}
+def _parts(losses: Mapping[str, float]) -> dict[str, float]:
+    """Return each node's part in a merge: by the inverse of its loss, nothing where that is above the median."""
+    middle = median(losses.values())
+    raw = {node: 1 / max(loss, LEAST_LOSS) if loss <= middle else 0.0 for node, loss in losses.items()}
     return {node: value / sum(raw.values()) for node, value in raw.items()}
 
 

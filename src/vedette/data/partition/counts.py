@@ -33,7 +33,7 @@ class Wanted(Settings):
     normal, anomaly
         How many rows labelled as normal, and how many anomalous ones of any kind.
     kinds
-        How many of each kind of anomaly, instead of `anomaly` or beside it.
+        How many of each kind of anomaly, instead of `anomaly` or beside it; ``"DoS"`` stands for ``"DoS-TCP"`` and ``"DoS-UDP"`` too.
     """
 
     group: str = ""
@@ -220,7 +220,8 @@ class Counts(Partition):
         fits = self._of_group(table, group, part) & (~anomalous if kind is None else anomalous)
         if kind:
             column = table.column("kind")
-            fits &= column.codes == (column.levels.index(kind) if kind in column.levels else -1)
+            of_kind = np.array([level == kind or level.startswith(f"{kind}-") for level in column.levels], dtype=bool)
+            fits &= of_kind[column.codes]
         return fits
 
     def _of_group(self, table: Table, group: str, part: str) -> Array:
