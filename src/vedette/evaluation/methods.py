@@ -128,10 +128,10 @@ class Bench:
         """All calibration rows at one node."""
         return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
 
-    def under(self, variant: Variant) -> Bench:
+    def under(self, name: str) -> Bench:
         """Return the bench of a variant, which may have a strategy and a topology of its own; what was carried out is shared."""
-        other = copy(self)
-        other.strategy, other.topology = variant.strategy or self.strategy, variant.topology or self.topology
+        other, recipe = copy(self), self.setting.recipe
+        other.strategy, other.topology = recipe.strategy_of(name), recipe.variants[name].topology or self.topology
         return other
 
     def alone(self, batch: int | None = None) -> Local:
@@ -247,7 +247,7 @@ def method_named(name: str, recipe: Recipe) -> Method:
     """
     if name in recipe.variants:
         trained = _TRAININGS[recipe.variants[name].trained]
-        return lambda bench: trained(bench.under(bench.setting.recipe.variants[name]), name, bench.setting.recipe.variant(name))
+        return lambda bench: trained(bench.under(name), name, bench.setting.recipe.variant(name))
     if name in METHODS:
         return METHODS[name]
     if name not in DETECTORS:

@@ -62,13 +62,14 @@ class Variant(Settings):
         ``"local"``: by each node alone; ``"centralised"``: on all rows at one place; ``"federated"``: by the recipe's strategy;
         ``"fine-tuned"``: by each node alone after the federation.
     strategy
-        How it is trained, if not by the recipe's strategy.
+        How it is trained, if not by the recipe's strategy: settings, with its name; rounds, epochs and batch are those of the recipe's
+        strategy unless given. Without a name it is the recipe's strategy, with these settings changed.
     topology
         Who hears whom, if not as the recipe says.
     """
 
     detector: dict[str, Any] = {}
-    strategy: AnyStrategy | None = None
+    strategy: dict[str, Any] = {}
     topology: AnyTopology | None = None
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
@@ -192,7 +193,7 @@ class Recipe(Settings):
         chosen = self.variants[name]
         if "name" not in chosen.detector:
             chosen = chosen.model_copy(update={"detector": {**describe(DETECTORS, self.detector), **chosen.detector}})
-        kind, strategy = DETECTORS[str(chosen.detector["name"])], chosen.strategy or self.strategy
+        kind, strategy = DETECTORS[str(chosen.detector["name"])], self.strategy_of(name)
         shared = ["scaling", *(["threshold"] if kind.learning == self.detector.learning else [])]
         shared += ["optimiser"] if issubclass(kind, NetworkDetector) else []
         inherited = {key: getattr(self.detector, key) for key in shared}
@@ -208,6 +209,23 @@ class Recipe(Settings):
         if isinstance(detector, NetworkDetector) and chosen.trained != "centralised" and isinstance(strategy, Merge):
             raise RecipeError(f"variant '{name}' is trained in rounds, and the strategy 'merge' has none")
         return detector
+
+    def strategy_of(self, variant: str) -> Strategy:
+        """Return how a variant is trained.
+
+        Raises
+        ------
+        UnknownName, RecipeError
+            No such strategy or setting.
+        """
+        given = self.variants[variant].strategy
+        if not given:
+            return self.strategy
+        named = describe(STRATEGIES, self.strategy)
+        inherited = named if "name" not in given else {key: named[key] for key in ("rounds", "epochs", "batch") if key in named}
+        fields = STRATEGIES[str(given.get("name", named["name"]))].model_fields
+        kept = {key: value for key, value in inherited.items() if key in fields or key == "name"}
+        return build(STRATEGIES, {**kept, **given}, f"variants.{variant}.strategy")
 
     def chosen_protocols(self, wanted: ProtocolName | None = None) -> list[ProtocolName]:
         """Return the protocols to run: the wanted one, else the recipe's choice; ``"both"`` means all there are.
