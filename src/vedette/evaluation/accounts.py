@@ -16,6 +16,7 @@ from vedette.runtimes.base import Outcome
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import TOPOLOGIES, Topology, seen_by
 from vedette.settings import describe
+from vedette.strategies.p2pk_smote import SHARING
 
 __all__ = ["matched", "network", "sharing", "trust"]
 
@@ -60,7 +61,7 @@ def trust(outcome: Outcome, attackers: Attackers) -> dict[str, Any] | None:
 
 def sharing(outcome: Outcome) -> dict[str, dict[str, float]]:
     """Return by node what it made up, held back and sent of synthetic rows, where a strategy shares any."""
-    told = {node: _told(memory, "sharing.") for node, memory in outcome.memories.items()}
+    told = {node: _told(memory, SHARING) for node, memory in outcome.memories.items()}
     return {node: facts for node, facts in told.items() if facts}
 
 

@@ -18,10 +18,12 @@ from vedette.data.fleet import Fleet
 from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
+from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable, RecipeError
 from vedette.evaluation.accounts import matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
+from vedette.evaluation.evasion import Evaded, try_evasion
 from vedette.evaluation.followed import Followed
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, restored, runs_of
 from vedette.evaluation.plots import Tradeoff
@@ -41,6 +43,7 @@ from vedette.seeds import stream
 from vedette.settings import describe
 from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
+from vedette.training.evasion import Evasion
 from vedette.version import __version__
 
 __all__ = ["Experiment", "OnProgress", "Result"]
@@ -117,6 +120,7 @@ class Experiment:
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
         self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
+        self._evasions: list[dict[str, Any]] = []
         self._followed = Followed(checkpoints)
         self._reasons: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
@@ -180,6 +184,7 @@ class Experiment:
             "traffic_bytes": self._traffic,
             **self._accounts,
             "followed": self._followed.told(),
+            "evasions": self._evasions,
             "reasons": self._reasons,
             "settings": self.recipe.model_dump(mode="json"),
         }
@@ -212,6 +217,9 @@ class Experiment:
                 about = {"method": name, "protocol": setting.protocol, "split": split, "seed": setting.seed}
                 figures.rows.extend(metric_rows(scored, about, setting.recipe.diagnostics))
                 figures.kinds.extend(kind_rows(scored, about))
+                for evasion in setting.recipe.evasions if split == "test" else ():
+                    with self._timed(f"evade {name}"):
+                        self._evasions += _evasions(name, setting, made.detectors, evasion)
                 if first and split == "test" and name not in REFERENCES and (tradeoff := tradeoff_of(name, scored)):
                     result.tradeoffs.append(tradeoff)
                 if first and split == "test" and name == focus_of(self.methods):
@@ -336,7 +344,12 @@ def _in_order(recipe: Recipe, protocol: str, dataset: Dataset) -> bool:
 def _about(recipe: Recipe, setting: Setting, parts: Parts, before: dict[str, Any] | None) -> dict[str, Any]:
     """Describe the data of a split, or of a fold together with those before it."""
     assert parts.test.label is not None
-    rows, anomalies = len(parts.test), int((parts.test.label != 0).sum())
+    tested = np.ones(len(parts.test), dtype=bool)
+    if recipe.test == "own":
+        # Some rows may belong to nobody, and those of compromised nodes are not scored.
+        names, at = recipe.partition.names(parts.train), recipe.partition.places(parts.train, parts.test, "test", setting.seed)
+        tested = np.isin(at, [place for place, name in enumerate(names) if name not in recipe.attackers.nodes])
+    rows, anomalies = int(tested.sum()), int((parts.test.label[tested] != 0).sum())
     if before is not None:
         rows, anomalies = rows + before["rows_test"], anomalies + before["anomalies_test"]
         return {**before, "folds": before["folds"] + 1, "rows_test": rows, "anomalies_test": anomalies, "anomaly_share": anomalies / rows}
@@ -370,6 +383,23 @@ def _holdings(recipe: Recipe, seed: int, parts: Parts) -> list[Holding]:
         for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
             classes[cell // len(column.levels)][column.levels[cell % len(column.levels)]] = count
     return [Holding(*entry) for entry in zip(names, normal.tolist(), attacked.tolist(), tested.tolist(), classes, strict=True)]
+
+
+def _evasions(method: str, setting: Setting, detectors: Mapping[str, Detector], evasion: Evasion) -> list[dict[str, Any]]:
+    """Try to evade each node's classifier; detectors that learn no labels, and those without a network, are not tried."""
+    tests, found = setting.tests["test"], []
+    tried: dict[int, Evaded] = {}
+    for node in sorted(detectors):
+        detector = detectors[node]
+        table = tests if isinstance(tests, Table) else tests.get(node)
+        if not isinstance(detector, NetworkDetector) or detector.learning != "supervised" or table is None or not len(table):
+            continue
+        if not isinstance(tests, Table) or id(detector) not in tried:
+            tried[id(detector)] = try_evasion(detector, setting.train[node], table, evasion, setting.seed)
+        about = {"method": method, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, "node": node}
+        about |= {"attack": evasion.name, "budget": evasion.budget}
+        found.append({**about, **tried[id(detector)]._asdict()})
+    return found
 
 
 TRACES = 3

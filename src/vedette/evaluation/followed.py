@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from vedette.data.fleet import Fleet
 from vedette.detectors.base import Detector
+from vedette.errors import CheckpointError
 from vedette.evaluation.methods import POOLED, Setting
 from vedette.evaluation.scoring import metric_rows, score_fleet
 from vedette.files import write_atomic
@@ -29,12 +30,17 @@ class Followed:
     ----------
     folder
         Where the files are; None keeps none.
+
+    Raises
+    ------
+    CheckpointError
+        A file there is damaged.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         files = [] if folder is None else sorted(folder.glob(f"*{SUFFIX}"))
-        self._rows: dict[str, dict[str, Any]] = {file.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+        self._rows = {file.name: _read(file) for file in files}
 
     def add(self, setting: Setting, method: str, round: int, detectors: Mapping[str, Detector]) -> None:
         """Score detectors on the test rows.
@@ -73,3 +79,12 @@ class Followed:
             }
             said.append({**row, "rounds": [int(round) for round in rounds], "nodes": figures})
         return said
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        dict(found["rounds"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{file} is damaged ({error}); start anew with another --out") from None
+    return dict(found)

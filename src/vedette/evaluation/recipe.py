@@ -31,6 +31,7 @@ from vedette.runtimes.topology import AnyTopology, Server
 from vedette.settings import Settings, assign, assignments, build, describe, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
+from vedette.training.evasion import Evasion
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
 
@@ -69,7 +70,7 @@ class Variant(Settings):
     """
 
     detector: dict[str, Any] = {}
-    strategy: dict[str, Any] = {}
+    strategy: Annotated[dict[str, Any], BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given)] = {}
     topology: AnyTopology | None = None
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
@@ -118,6 +119,9 @@ class Recipe(Settings):
     diagnostics
         Figures to show besides, which no method should be compared by: ``"affiliation"`` (needs ``vedette[diagnostics]``),
         ``"point-adjusted"``.
+    evasions
+        How, and how far, an attacker changes anomalous test rows so that classifiers call them normal; how many are missed then is told
+        besides.
     follow
         After every so many rounds, detectors learned in rounds are scored on the test rows as they were if training ended there, and
         after the last; 0: only in the end. Nothing is chosen by it.
@@ -149,6 +153,7 @@ class Recipe(Settings):
     methods: tuple[str, ...] = METHODS
     variants: dict[str, Variant] = {}
     diagnostics: tuple[Diagnostic, ...] = ()
+    evasions: tuple[Evasion, ...] = ()
     follow: int = Field(default=0, ge=0)
     fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)

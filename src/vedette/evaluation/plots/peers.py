@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vedette.evaluation.plots.canvas import INK, WIDTH, canvas, drawing, place, svg
+from vedette.evaluation.plots.circle import around, name_nodes
 from vedette.evaluation.plots.looks import BLUE, VERMILLION
 from vedette.evaluation.plots.text import label_width, printable
 from vedette.message import Array
@@ -77,21 +77,12 @@ def _heat_map(axes: Axes, labels: Sequence[str], distances: Array) -> None:
 
 def _arrows(axes: Axes, labels: Sequence[str], received: Array, wide: float, tall: float, radius: float) -> None:
     """Draw nodes on a circle of so many pixels, in the middle of axes of so many."""
-    angles = np.pi / 2 - 2 * np.pi * np.arange(len(labels)) / len(labels)
-    at = radius * np.column_stack([np.cos(angles), np.sin(angles)])
+    at = around(len(labels), radius)
     for taker, giver in np.argwhere(received > 0):
         often = float(received[taker, giver])
         look = {"arrowstyle": "-|>,head_length=0.6,head_width=0.3", "connectionstyle": "arc3,rad=0.12", "shrinkA": 7, "shrinkB": 7}
         drawn = {**look, "color": VERMILLION, "linewidth": 0.8 + 2.4 * often, "alpha": 0.35 + 0.65 * often}
         axes.annotate("", xy=at[taker], xytext=at[giver], arrowprops=drawn)
-    axes.plot(at[:, 0], at[:, 1], "o", color=BLUE, markersize=9)
-    for label, angle, (x, y) in zip(labels, angles.tolist(), at * (1 + 12 / radius), strict=True):
-        right, upright = math.cos(angle) >= -1e-9, abs(math.cos(angle)) < 1e-9
-        if len(labels) > BESIDE:
-            turn = math.degrees(angle) + (0 if right else 180)
-            axes.text(x, y, label, ha="left" if right else "right", va="center", rotation=turn, rotation_mode="anchor")
-        else:
-            side = "center" if upright else "left" if right else "right"
-            axes.text(x, y, label, ha=side, va="center" if not upright else "bottom" if y > 0 else "top")
+    name_nodes(axes, labels, at, turned=len(labels) > BESIDE)
     axes.set(xlim=(-wide / 2, wide / 2), ylim=(-tall / 2, tall / 2))
     axes.axis("off")

@@ -9,15 +9,21 @@ from typing import Any
 from vedette.evaluation.plots import Curve, Holding, Trace, Tradeoff, loss_figure, ordered, styles, tradeoff_figure
 from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.diagnostics import diagnostic_tables
+from vedette.evaluation.report.evasions import evasions_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
 from vedette.evaluation.report.leaks import leaks_said
 from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.peers import peers_of
+from vedette.evaluation.report.protocols import growth_of, protocols_of
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
+from vedette.evaluation.report.rounds import rounds_of
 from vedette.evaluation.report.scores import kinds_of, reasons_of, scores_of
+from vedette.evaluation.report.sharing import sharing_of
 from vedette.evaluation.report.summary import summary_of, warnings_of
 from vedette.evaluation.report.template import rendered
+from vedette.evaluation.report.topologies import topologies_of
+from vedette.evaluation.report.trust import trust_of
 from vedette.files import write_atomic
 
 __all__ = ["write_report"]
@@ -66,6 +72,7 @@ def write_report(
 
 def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[Trace], holdings: Sequence[Holding]) -> dict[str, Any]:
     used = {row["method"] for row in run["rows"]} | {curve.method for curve in curves} | {trace.method for trace in traces}
+    used |= {each["method"] for each in run.get("followed") or []}
     looks, lines = styles(used), lines_of(run["rows"])
     protocols = sorted({protocol for protocol, _, _ in lines})
     tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
@@ -82,18 +89,25 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "warnings": warnings_of(run, lines, protocols),
         "facts": facts_of(run, protocols),
         "leak": leaks_said(run, looks),
+        "side_by_side": protocols_of(run),
+        "growth": growth_of(run, looks),
         "tables": [table for table in tables if table["lines"]],
         "as_events": as_events,
         "diagnostics": diagnostic_tables(run["rows"], protocols, looks),
         "repeated": any(mean and mean.spread is not None for line in lines.values() for mean in line.values()),
         "curves": ordered(curve.method for curve in curves),
         "loss": loss_figure(curves, looks) if curves else None,
+        "followed": rounds_of(run, looks),
         "scores": scores_of(run, traces, looks),
         "reasons": reasons_of(run),
         "kinds": kinds_of(run.get("kinds") or []),
         "fleets": [fleet for protocol in protocols if (fleet := fleet_of(run["rows"], protocol, looks))],
         "node_tables": {protocol: tables for protocol in protocols if (tables := node_tables(run["rows"], protocol))},
         "peers": peers_of(run),
+        "topologies": topologies_of(run),
+        "trust": trust_of(run),
+        "sharing": sharing_of(run),
+        "evasions": evasions_of(run),
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),
         "splits": splits_of(run, protocols),

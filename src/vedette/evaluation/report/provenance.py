@@ -12,7 +12,7 @@ from vedette.evaluation.plots import ordered
 from vedette.evaluation.report.wording import percentage
 from vedette.settings import build
 
-__all__ = ["facts_of", "flat", "methods_of", "splits_of", "thresholds_of"]
+__all__ = ["facts_of", "flat", "methods_of", "splits_of", "thresholds_of", "under"]
 
 METHODS = {
     "timetable": "the place of a row in its recording alone, as training rows have it; no reading is looked at",
@@ -91,7 +91,7 @@ def _variant(variant: Mapping[str, Any]) -> str:
 def thresholds_of(run: Mapping[str, Any], protocols: Sequence[str], used: Iterable[str]) -> list[str]:
     """Say where the thresholds come from: the rule, the rows it is set by and whose it is; a sentence a protocol."""
     names = ordered(used)
-    said = {protocol: text for protocol in protocols if (text := _threshold(_under(run, protocol), names))}
+    said = {protocol: text for protocol in protocols if (text := _threshold(under(run, protocol), names))}
     if not said:
         return [UNKNOWN]
     if len(said) == len(protocols) and len(set(said.values())) == 1:
@@ -130,7 +130,7 @@ def _at(values: Any, *path: str) -> Mapping[str, Any]:
     return values if isinstance(values, Mapping) else {}
 
 
-def _under(run: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
+def under(run: Mapping[str, Any], protocol: str) -> Mapping[str, Any]:
     """Return the settings with the keys that a protocol sets."""
     settings: dict[str, Any] = copy.deepcopy(dict(_at(run, "settings")))
     for key, value in _at(settings, "protocols", protocol, "set").items():

@@ -19,7 +19,9 @@ __all__ = [
     "Mean",
     "Measure",
     "Row",
+    "about_protocols",
     "focus_of",
+    "in_order",
     "lines_of",
     "mean_of",
     "result_table",
@@ -137,6 +139,18 @@ def lines_of(rows: Iterable[Row], measures: Sequence[Measure] = (*MEASURES, *EVE
         if whole:
             lines[key] = {measure.key: mean_of([value_of(row, measure.key) for row in whole]) for measure in measures}
     return lines
+
+
+def about_protocols(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a run says of the data under each of its protocols, in the order of the recipe; older runs say nothing."""
+    found = (run.get("data") or {}).get("protocols")
+    return found if isinstance(found, Mapping) else {}
+
+
+def in_order(run: Mapping[str, Any], protocols: Iterable[str]) -> list[str]:
+    """Sort protocols as the recipe does, which puts first what others are compared with; unknown ones by name."""
+    known = list(about_protocols(run))
+    return sorted(set(protocols), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def focus_of(methods: Iterable[str]) -> str | None:
