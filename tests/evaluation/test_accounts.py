@@ -81,8 +81,8 @@ def test_a_run_names_who_exaggerates(reputation: bool) -> None:
     attackers = Attackers(nodes=("x",), attack=Scaled(factor=1000.0))
     told = trust(LocalRuntime(fleet).run(plan_of(DETECTOR, strategy, 7, Full(), attackers)), attackers)
     assert told is not None
-    assert told["counted"]["x"] == 0
-    assert "x" in told["suspected"]
+    assert told["counted"]["x"] < 1e-3
+    assert told["suspected"] == ["x"]
     if not reputation:
         assert told == {
             "counted": {"a": 1, "b": 1, "c": 1, "d": 1, "x": 0}, "refused": {}, "suspected": ["x"], "attackers": ["x"]

@@ -61,8 +61,9 @@ def test_shipped_recipes_hold_together_under_each_of_their_protocols(name: str, 
         under = recipe.under(protocol)
         for key, value in recipe.protocols[protocol].set.items():
             found = at(under, key)
-            # A number stands for a window of so many rows.
-            said = value if isinstance(value, dict) or not isinstance(found, dict) else {"size": value}
+            # A number stands for a window of so many rows, a text for what has this name.
+            short = {"name" if isinstance(value, str) else "size": value}
+            said = value if isinstance(value, dict) or not isinstance(found, dict) else short
             assert holds(found, said), key
         for each in (recipe, under):
             again = Recipe.model_validate(json.loads(json.dumps(each.model_dump(mode="json"))))

@@ -59,7 +59,7 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
     threshold, scaler = detector.threshold_, detector.scaler
     # What training alone needs stays behind, and so do networks that do not score.
     idle = [role for role in detector.roles if role != detector.role] if isinstance(detector, NetworkDetector) else []
-    left = ("optimiser.", *(f"{part}.{role}" for role in idle for part in ("network", "layout")))
+    left = ("optimiser.", "own.sharing.", *(f"{part}.{role}" for role in idle for part in ("network", "layout")))
     kept = {name: value for name, value in detector.memory.items() if not name.startswith(left)}
     write_memory(folder / WEIGHTS, kept)
     files = [WEIGHTS]

@@ -15,6 +15,7 @@ from vedette.evaluation.report import Curve, Trace, write_report
 from vedette.evaluation.scoring import kind_rows, metric_rows, score_fleet
 from vedette.runtimes.base import OnRound, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
+from vedette.runtimes.topology import Topology
 from vedette.strategies.base import Strategy
 from vedette.version import __version__
 
@@ -108,6 +109,7 @@ def federate(
     strategy: Strategy,
     runtime: str = "local",
     seed: int = 0,
+    topology: Topology | None = None,
     calibration: Fleet | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -127,12 +129,14 @@ def federate(
         Where: ``"local"``, this process.
     seed
         Root of the seed tree.
+    topology
+        Who hears whom: peers their neighbours, such as ``Ring()``; a coordinator hears all unless it is said.
     calibration
         Rows by node that set thresholds; the training rows if absent.
     checkpoint, resume
         File to keep the state in after every round, and whether to go on from it.
     on_round
-        Called after every round with what happened and the nodes' memories.
+        Called after every round with what happened, and a function that gives the nodes' memories as they were if it ended there.
 
     Raises
     ------
@@ -145,5 +149,5 @@ def federate(
         raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
-    outcome = place.run(plan_of(detector, strategy, seed), on_round)
+    outcome = place.run(plan_of(detector, strategy, seed, topology), on_round)
     return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

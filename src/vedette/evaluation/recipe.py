@@ -171,6 +171,7 @@ class Recipe(Settings):
         rounds = [name for name in self.methods if name in ("untrained", "fine-tuned")] if isinstance(self.detector, OneShot) else []
         if rounds:
             raise ValueError(f"the detector learns in one step, so there is no '{rounds[0]}'; take it out of 'methods'")
+        demand_fitting(self.detector, self.strategy)
         for name in self.variants:
             self.variant(name)
         if self.diagnostics and not {"flag-all", "random"} <= set(self.methods):

@@ -76,7 +76,10 @@ class Round(NamedTuple):
 
 
 OnRound: TypeAlias = Callable[[Round, Callable[[], Mapping[str, Memory]]], None]
-"""Called with the round just finished, and a function that gives each node's memory as it were if the run ended there."""
+"""Called with the round just finished, and a function that gives each node's memory as it were if the run ended there.
+
+A run that is resumed tells of its last round once more. Where only some nodes merge in a round the others stand with their own weights.
+"""
 
 
 class Outcome(NamedTuple):

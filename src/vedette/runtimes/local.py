@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,8 @@ from vedette.runtimes.meetings import Attackers, Hearing, meetings
 from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.seeds import stream
 from vedette.settings import build, validated
-from vedette.strategies.base import Turn
-from vedette.training.task import Job, Trainer
+from vedette.strategies.base import Strategy, Turn
+from vedette.training.task import Job, Trainer, Work
 from vedette.training.trainer import LoopTrainer
 
 __all__ = ["LocalRuntime"]
@@ -47,7 +47,7 @@ class LocalRuntime:
     checkpoint
         File to keep the state in; None keeps none.
     resume
-        Go on from the checkpoint if there is one.
+        Go on from the checkpoint if there is one. Of its last round is told once more: whoever was told may not have got to the end.
     trainer
         Who trains.
     start
@@ -85,6 +85,8 @@ class LocalRuntime:
         else:
             state = State({node: {} if self.start is None else self.start[node] for node in self.fleet})
             state.stage = 0 if self.start is None else [stage.name for stage in stages].index("rounds")
+        if state.round:
+            on_round(state.history[-1], lambda: self._ended(run, state))
         while state.stage < len(stages):
             stage = stages[state.stage]
             while state.round < stage.strategy.rounds:
@@ -138,9 +140,11 @@ class LocalRuntime:
         strategy, seed, path = stage.strategy, run.seed, ("stage", stage.name, "round", state.round)
         turn = Turn(state.round, phase, self.fleet.nodes, {}, partial(stream, seed, *path, "exchange", phase))
         found = {} if closing else meetings(run.topology, strategy, self.fleet.nodes, state.round, seed)
-        hearing = Hearing(strategy, found, state.groups, run.attackers if stage.name == "rounds" else Attackers())
+        attackers = run.attackers if stage.name == "rounds" and not closing else Attackers()
+        hearing = Hearing(strategy, found, state.groups, attackers)
         weighted = rows = 0.0
-        jobs = self._jobs(run, stage, turn, state)
+        starts: dict[str, Message] = {}
+        jobs = self._watched(run, self._jobs(run, stage, turn, state), attackers, turn, strategy, starts)
         for node, done, memory in self.trainer.run(run.detector, jobs, strategy.channels, seed, state.round, phase):
             own = turn._replace(node=node, rng=partial(stream, seed, *path, phase, "answer", node))
             try:
@@ -155,14 +159,14 @@ class LocalRuntime:
         entry = Round(stage.name, state.round + 1, strategy.rounds, weighted / rows if rows else None, 0, 0)
         if closing:
             return entry
-        received = self._exchange(stage, turn, hearing, state, seed)
+        received = self._exchange(stage, turn, hearing, starts, state, seed)
         return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
 
-    def _exchange(self, stage: Stage, turn: Turn, hearing: Hearing, state: State, seed: int) -> int:
+    def _exchange(self, stage: Stage, turn: Turn, hearing: Hearing, starts: Mapping[str, Message], state: State, seed: int) -> int:
         """Let every meeting exchange; return the bytes that a coordinator sent back."""
         inbox, ours, groups = dict(state.inbox), dict(state.ours), dict(state.groups)
         received = 0
-        for who, meeting, view in hearing.views(turn, state.inbox):
+        for who, meeting, view in hearing.views(turn, starts):
             if who != "*" and not view.nodes:
                 # All that a peer heard was refused: it goes on with what it has.
                 inbox |= dict.fromkeys(meeting.receivers, Message())
@@ -187,6 +191,18 @@ class LocalRuntime:
                 inbox |= {node: _inbox(reply.messages, node) for node in meeting.receivers}
         state.inbox, state.ours, state.groups = inbox, ours, groups
         return received
+
+    def _watched(
+        self, run: _Run, jobs: Iterable[Job], attackers: Attackers, turn: Turn, strategy: Strategy, starts: dict[str, Message]
+    ) -> Iterator[Job]:
+        """Pass jobs on, and note where the networks of compromised nodes set out from: what they received, or their own."""
+        for job in jobs:
+            if job.node in attackers.nodes:
+                still = Work(job.work.keep, tuple(task._replace(epochs=0.0, steps=None) for task in job.work.tasks))
+                untrained = job._replace(work=still)
+                for node, done, _ in self.trainer.run(run.detector, [untrained], strategy.channels, run.seed, turn.round, turn.phase):
+                    starts[node] = Message(vectors=done.vectors)
+            yield job
 
     def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State) -> Iterator[Job]:
         fleet = self.calibration if stage.name == "calibrate" else self.fleet

@@ -104,17 +104,17 @@ class Hearing:
         else:
             self._kept[node] = message
 
-    def views(self, turn: Turn, inbox: Mapping[str, Message]) -> Iterator[tuple[str, Meeting, Answers]]:
+    def views(self, turn: Turn, starts: Mapping[str, Message]) -> Iterator[tuple[str, Meeting, Answers]]:
         """Yield who carries out an exchange, among whom, and what it sees.
 
         Parameters
         ----------
         turn
             Of the exchange.
-        inbox
-            What the exchange before gave each receiver (``"*"`` for all).
+        starts
+            Where the networks of compromised nodes set out from.
         """
-        forged = self._forged(turn, inbox)
+        forged = self._forged(turn, starts)
         for who, meeting in self.meetings.items():
             view = self._sum or self._view(who)
             for node in meeting.members if self._sum is None else ():
@@ -125,12 +125,12 @@ class Hearing:
     def _view(self, who: str) -> Answers:
         return Answers(self.strategy.channels, self.groups.get(who, {}))
 
-    def _forged(self, turn: Turn, inbox: Mapping[str, Message]) -> dict[str, Message]:
+    def _forged(self, turn: Turn, starts: Mapping[str, Message]) -> dict[str, Message]:
         """Return what compromised nodes send: they have seen what all others do."""
         compromised = [node for node in self._kept if node in self.attackers.nodes]
         honest = [message for node, message in self._kept.items() if node not in compromised]
         forge = self.attackers.attack.forged
         return {
-            node: forge(turn._replace(node=node), self._kept[node], inbox.get(node, inbox.get("*", Message())), honest, len(compromised))
+            node: forge(turn._replace(node=node), self._kept[node], starts.get(node, Message()), honest, len(compromised))
             for node in compromised
         }

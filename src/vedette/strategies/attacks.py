@@ -52,7 +52,7 @@ class Attack(Settings):
         own
             Its honest answer, after training on `poisoned` rows.
         received
-            What the last exchange gave it: where its weights set out from. Empty in the first round: it set out from 0.
+            Where its weights set out from, by channel; what is not there counts as 0.
         honest
             Answers of the nodes that are not compromised, for attackers who know all.
         among

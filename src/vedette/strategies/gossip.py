@@ -88,7 +88,8 @@ class GossipFedAvg(Strategy):
             others = {name: value for name, value in mine.items() if not name.startswith(LOSS)}
             return Message(facts=losses), {**others, **losses}
         if turn.phase == "adopt":
-            return Message(), mine
+            # What it thought of others is of no use after the last merge, and nobody's business.
+            return Message(), {name: value for name, value in mine.items() if not name.startswith(LOSS)}
         # The node itself decides, so that it is all the same who carries the exchange out.
         merges = turn.round + 1 >= self.rounds or turn.rng().random() < self.merging
         facts = {"rows": said["rows"], "merges": float(merges)} | ({"variance": said["data.variance"]} if self.variance else {})
@@ -96,8 +97,9 @@ class GossipFedAvg(Strategy):
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
         if turn.phase == "judge":
-            # Nodes merge by themselves what they tried; what they thought of each other is kept.
-            return Reply(memory=tallied(ours, _counted(view)))
+            # Nodes merge by themselves what they tried; what they thought of each other is kept: a coordinator keeps what all thought, a
+            # peer what it thought itself, for it merges by no other judgement.
+            return Reply(memory=tallied(ours, _counted(view, turn.node)))
         wants = view.facts("merges")
         merging = [node for node in turn.receivers if wants.get(node)]
         if not merging:
@@ -144,12 +146,13 @@ def _parts(losses: Mapping[str, float]) -> dict[str, float]:
     return {node: value / sum(raw.values()) for node, value in raw.items()}
 
 
-def _counted(view: View) -> dict[str, float]:
-    """Return how much each node counted among those that tried it, 1 for as much as all others."""
+def _counted(view: View, peer: str = "") -> dict[str, float]:
+    """Return how well each node did with those that tried it, or with one peer: the median loss over its own, 1 at most."""
     counted: dict[str, list[float]] = {}
     judges = {name.removeprefix(LOSS): view.facts(name) for name in view.told(LOSS)}
-    for judge in {judge for found in judges.values() for judge in found}:
+    for judge in sorted({judge for found in judges.values() for judge in found if peer in ("", judge)}):
         losses = {node: float(found[judge]) for node, found in judges.items() if judge in found}
-        for node, part in _parts(losses).items():
-            counted.setdefault(node, []).append(min(1.0, part * len(losses)))
+        middle = median(losses.values())
+        for node, loss in losses.items():
+            counted.setdefault(node, []).append(min(1.0, max(middle, LEAST_LOSS) / max(loss, LEAST_LOSS)))
     return {node: float(np.mean(parts)) for node, parts in sorted(counted.items())}

@@ -14,6 +14,9 @@ from vedette.training.task import Done, Work
 
 __all__ = ["P2pkSmote"]
 
+SHARING = "own.sharing."
+"""Names of what a node remembers of its points; as all that is its own, it does not tell detectors apart that are otherwise equal."""
+
 COUNTED = ("made", "close", "shared")
 """What is summed up over the rounds of the points that a node makes."""
 
@@ -23,7 +26,8 @@ class P2pkSmote(GossipFedAvg):
 
     In each round a node makes points of its rarer class up (K-SMOTE, algorithm 1) and trains on them, on its own rows and on all points
     it was given (lines 5 to 10). Those that merge get a share of the points of each neighbour (eq. 7). Points that lie too near to a
-    real row never leave a node; what it made, held back and shared stays in its memory (``sharing.made`` …).
+    real row never leave a node; what it made, held back and shared stays in its memory (``own.sharing.made`` …). What it was given is
+    gone after the last round: detectors hold nobody's points.
 
     Parameters
     ----------
@@ -62,11 +66,13 @@ class P2pkSmote(GossipFedAvg):
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         message, mine = super().answer(turn, done, mine)
+        if turn.phase == "adopt":
+            return message, {name: value for name, value in mine.items() if name != "received"}
         if turn.phase != "train":
             return message, mine
         said = {name.removeprefix("synthetic."): fact for name, fact in done.answers.facts.items() if name.startswith("synthetic.")}
-        totals = {f"sharing.{name}": float(mine.get(f"sharing.{name}", 0.0)) + float(said[name]) for name in COUNTED}
-        last = {f"sharing.{name}": said[name] for name in ("minority", "membership") if name in said}
+        totals = {f"{SHARING}{name}": float(mine.get(f"{SHARING}{name}", 0.0)) + float(said[name]) for name in COUNTED}
+        last = {f"{SHARING}{name}": said[name] for name in ("minority", "membership") if name in said}
         return message._replace(tables={"synthetic": done.answers.tables["synthetic.shared"]}), {**mine, **totals, **last}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
@@ -76,7 +82,8 @@ class P2pkSmote(GossipFedAvg):
         shared = view.tables("synthetic")
         given = {}
         for node, message in reply.messages.items():
-            others = [shared[peer] for peer in sorted(shared) if peer != node and len(shared[peer])]
+            own = shared.get(node)
+            others = [shared[peer] for peer in sorted(shared) if own is not None and peer != node and _are_points_like(shared[peer], own)]
             given[node] = message._replace(tables={"received": np.concatenate(others)}) if others else message
         return reply._replace(messages=given)
 
@@ -89,3 +96,9 @@ class P2pkSmote(GossipFedAvg):
         if len(rows) > self.most_received:
             rows = rows[np.sort(turn.rng().choice(len(rows), self.most_received, replace=False))]
         return {"received": rows}
+
+
+def _are_points_like(given: Array, own: Array) -> bool:
+    """Tell whether a table holds points as a node's own are: as wide, the label last, 0 or 1. Nobody else's ill will ends a run."""
+    shaped = given.ndim == 2 and len(given) > 0 and given.shape[1:] == own.shape[1:] and given.dtype.kind == "f"
+    return bool(shaped and np.isin(given[:, -1], (0, 1)).all())
