@@ -84,10 +84,23 @@ def results(run: Mapping[str, Any], width: int) -> Iterator[tuple[str, Table]]:
 
 def headline(run: Mapping[str, Any], protocol: str) -> str:
     """Say in a line what a table is about."""
-    about, seeds = run["data"], run["seeds"]
+    about, seeds = run["data"]["protocols"][protocol], run["seeds"]
     spread = f"{len(seeds)} seeds, mean ± standard deviation" if len(seeds) > 1 else f"seed {seeds[0]}"
     share = "" if about["anomaly_share"] is None else f" ({about['anomaly_share']:.1%} anomalous)"
-    return f"{run['recipe']}, {protocol} protocol: {about['nodes']} nodes, {about['rows_test']:,} test rows{share}, {spread}"
+    line = f"{run['recipe']}, {protocol} protocol: {about['nodes']} nodes, {about['rows_test']:,} test rows{share}, {spread}"
+    return line + _composed(run, about)
+
+
+def _composed(run: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """Say who holds how much, where a recipe says it in numbers: they may have been scaled to what is there."""
+    if (run.get("settings") or {}).get("partition", {}).get("name") != "counts" or not about.get("holdings"):
+        return ""
+    shared = run["settings"]["test"] == "shared"
+    nodes = [
+        f"{node} {normal:,} + {anomalous:,}" + ("" if shared else f" ({test:,})")
+        for node, (normal, anomalous, test) in about["holdings"].items()
+    ]
+    return f"\ntraining rows, normal + anomalous{'' if shared else ' (test rows)'}, first seed: " + ", ".join(nodes)
 
 
 def _spread(values: Sequence[float | None]) -> str:

@@ -26,7 +26,7 @@ from vedette.evaluation.diagnostics import demand_libraries
 from vedette.evaluation.evasion import Evaded, try_evasion
 from vedette.evaluation.followed import Followed
 from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, restored, runs_of
-from vedette.evaluation.plots import Tradeoff
+from vedette.evaluation.plots import MOST_PEERS, Tradeoff
 from vedette.evaluation.protocol import Parts
 from vedette.evaluation.reasons import reasons
 from vedette.evaluation.recipe import ProtocolName, Recipe
@@ -160,10 +160,12 @@ class Experiment:
                         parts = _shared_tests(recipe, parts_of(), seed)
                         setting = _shared_out(recipe, protocol, seed, fold, parts, _in_order(recipe, protocol, dataset))
                     first = protocol == self.protocols[0] and seed == seeds[0] and not tables
-                    if first:
-                        result.holdings = _holdings(recipe, seed, parts)
                     if seed == seeds[0]:
                         about[protocol] = _about(recipe, setting, parts, about.get(protocol) if tables else None)
+                        held = [] if tables else _holdings(recipe, seed, parts)
+                        if 0 < len(held) <= MOST_PEERS:
+                            about[protocol]["holdings"] = {each.node: [each.normal, each.anomalous, each.test] for each in held}
+                        result.holdings = held if first else result.holdings
                     tables[fold] = self._table(setting, result, first)
                 found = tables[""] if "" in tables else folded(tables)
                 rows, kinds = rows + found.rows, kinds + found.kinds
