@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from itertools import combinations, pairwise
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from vedette.detectors.autoencoder import Autoencoder
 from vedette.errors import DataBroken, DataMissing, RecipeError
+from vedette.runtimes.base import plan_of
 from vedette.runtimes.topology import TOPOLOGIES, Geometric, Regular, Ring, Server, SmallWorld, Star, Topology, components, seen_by
 from vedette.settings import build, describe
+from vedette.strategies.fedavg import FedAvg
 
 FIVE = ["e", "d", "c", "b", "a"]
 RANDOM = ("geometric", "regular", "small-world")
@@ -182,3 +186,14 @@ def test_islands_are_told_apart() -> None:
 def test_no_graph_library_is_loaded_before_it_is_needed() -> None:
     code = "import sys, vedette.runtimes.topology; print('networkx' in sys.modules, 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split() == ["False", "False"]
+
+
+def test_a_plan_holds_what_the_file_said(tmp_path: Path) -> None:
+    """Whoever joins has no such file, and a run is not resumed with another graph under the same name."""
+    file = tmp_path / "edges.csv"
+    file.write_text("a,b\nb,c\n")
+    plan = plan_of(Autoencoder(), FedAvg(), 1, build(TOPOLOGIES, {"name": "file", "path": str(file)}, ""))
+    assert plan["topology"]["edges"] == [["a", "b"], ["b", "c"]]
+    file.unlink()
+    there = build(TOPOLOGIES, json.loads(json.dumps(plan["topology"])), "")
+    assert there.neighbours(["a", "b", "c"], 0, 0) == {"a": ("b",), "b": ("a", "c"), "c": ("b",)}

@@ -142,6 +142,8 @@ def plan_of(
     RecipeError
         A detector that learns in one step and a strategy of rounds, or the other way round; or a detector that lacks what the strategy
         needs (`demand_fitting`).
+    DataMissing, DataBroken
+        A file of edges that is not there or is none.
     """
     if isinstance(detector, OneShot) != isinstance(strategy, Merge):
         name = describe(DETECTORS, detector)["name"]
@@ -156,7 +158,7 @@ def plan_of(
         "schema": "vedette.plan/1",
         "seed": seed,
         "detector": describe(DETECTORS, detector),
-        "topology": describe(TOPOLOGIES, topology or Server()),
+        "topology": describe(TOPOLOGIES, (topology or Server()).settled()),
         "attackers": (attackers or Attackers()).model_dump(mode="json"),
         "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
     }

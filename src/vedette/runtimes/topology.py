@@ -84,6 +84,16 @@ class Topology(Settings, ABC):
             networkx is not installed.
         """
 
+    def settled(self) -> Topology:
+        """Return it as a plan holds it, with all that a file says.
+
+        Raises
+        ------
+        DataMissing, DataBroken
+            The file is not there, or is no list of edges.
+        """
+        return self
+
 
 class Shape(Topology, ABC):
     """Base of topologies that join places, wherever the nodes stand. One node has no neighbour, two are each other's."""
@@ -220,9 +230,15 @@ class EdgeFile(Topology):
     path
         A text file with one edge a line, ``node,node`` as CSV has it: names with commas stand in quotes. Every node needs an edge.
         Empty lines and those that begin with ``#`` are skipped; an edge may be said more than once.
+    edges
+        What it says, in a plan: whoever joins has no such file, and one that changed would not go unnoticed.
     """
 
     path: Path
+    edges: tuple[tuple[str, str], ...] = ()
+
+    def settled(self) -> EdgeFile:
+        return self.model_copy(update={"edges": tuple((one, other) for _, one, other in self._edges())})
 
     def neighbours(self, nodes: Sequence[str], round: int, seed: int) -> dict[str, tuple[str, ...]]:
         near: dict[str, set[str]] = {node: set() for node in nodes}
@@ -241,6 +257,9 @@ class EdgeFile(Topology):
 
     def _edges(self) -> Iterator[tuple[str, str, str]]:
         """Yield each edge, with the place where it stands."""
+        if self.edges:
+            yield from ((str(self.path), *edge) for edge in self.edges)
+            return
         try:
             lines = self.path.read_text(encoding="utf-8-sig").split("\n")
         except FileNotFoundError:
