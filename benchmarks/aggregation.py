@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from table import options, told
+from table import measured, options, told
 
 from vedette.message import Array
 from vedette.strategies.aggregation import Aggregator, Mean, Median, TrimmedMean
@@ -62,20 +61,6 @@ def one_product(matrix: Array) -> Array:
     squares = np.diag(products)
     found: Array = squares[:, None] + squares - 2 * products
     return found
-
-
-def measured(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Return the fastest time in seconds, and the peak of traced memory in MiB."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    tracemalloc.start()
-    work()
-    most = tracemalloc.get_traced_memory()[1] / 2**20
-    tracemalloc.stop()
-    return min(times), most
 
 
 def main() -> None:

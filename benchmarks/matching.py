@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from table import options, told
+from table import measured, options, told
 
 from vedette.message import Array
 from vedette.strategies.similarity import distances, nearest_of
@@ -39,20 +37,6 @@ def one_product(matrix: Array) -> Array:
     return found
 
 
-def measured(work: Callable[[Array], Any], matrix: Array, repeats: int) -> tuple[float, float]:
-    """Return the fastest time in seconds, and the peak of traced memory in MiB."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        work(matrix)
-        times.append(time.perf_counter() - begin)
-    tracemalloc.start()
-    work(matrix)
-    most = tracemalloc.get_traced_memory()[1] / 2**20
-    tracemalloc.stop()
-    return min(times), most
-
-
 def main() -> None:
     chosen = options(__doc__ or "").parse_args()
     rng = np.random.default_rng(0)
@@ -64,9 +48,9 @@ def main() -> None:
     }
     rows: list[dict[str, Any]] = []
     for name, way in ways.items():
-        seconds, most = measured(way, matrix, chosen.repeats)
+        seconds, most = measured(lambda way=way: way(matrix), chosen.repeats)
         rows.append({"measured": name, "nodes": NODES, "seconds": seconds, "MiB beside the weights": most})
-    seconds, most = measured(double_loop, matrix[:FEW], 1)
+    seconds, most = measured(lambda: double_loop(matrix[:FEW]), 1)
     rows.append(
         {"measured": "double loop, scaled up", "nodes": NODES, "seconds": seconds * (NODES / FEW) ** 2, "MiB beside the weights": most}
     )

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a table on the terminal, or JSON."""
+"""What the benchmarks share: time and memory of a piece of work, a table on the terminal, or JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Sequence
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["options", "told"]
+__all__ = ["measured", "options", "told"]
 
 
 def options(what: str) -> argparse.ArgumentParser:
@@ -18,6 +20,20 @@ def options(what: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--repeats", type=int, default=5, help="how often each thing is measured; the fastest counts (default: 5)")
     return parser
+
+
+def measured(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Return the fastest time in seconds, and the peak of traced memory in MiB."""
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    tracemalloc.start()
+    work()
+    most = tracemalloc.get_traced_memory()[1] / 2**20
+    tracemalloc.stop()
+    return min(times), most
 
 
 def told(name: str, rows: Sequence[dict[str, Any]], as_json: bool) -> None:
