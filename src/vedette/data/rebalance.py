@@ -206,7 +206,7 @@ class KSmote(Rebalancer):
         """Return [bases, N] int, the nearest other rows of some."""
         try:
             from sklearn.neighbors import NearestNeighbors
-            from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+            from threadpoolctl import threadpool_limits
         except ImportError:
             raise MissingExtra("k-smote needs scikit-learn: pip install 'vedette[train]'") from None
         wanted = min(self.neighbours, len(rows) - 1)
