@@ -130,7 +130,9 @@ def test_a_ring_of_four_by_hand() -> None:
 def test_where_nobody_has_a_neighbour_there_is_no_network() -> None:
     assert network(Server(), ["a", "b"], 2, 0, Outcome({}, [])) is None
     assert network(Ring(), ["a"], 2, 0, Outcome({}, [])) is None
-    many = network(Ring(), [f"n{i:04}" for i in range(MOST_PEERS + 1)], 2, 0, Outcome({}, []))
+    # Peers that train alone have neighbours, but tell them nothing.
+    assert network(Ring(), ["a", "b"], 2, 0, Outcome({}, [Round("rounds", 1, 1, 0.5, 0, 0)])) is None
+    many = network(Ring(), [f"n{i:04}" for i in range(MOST_PEERS + 1)], 2, 0, Outcome({}, [Round("rounds", 1, 1, 0.5, 7, 0)]))
     assert many is not None
     assert (many["graph"], many["edges"]) == (None, MOST_PEERS + 1)
 

@@ -21,9 +21,10 @@ from vedette.detectors.mlp import Mlp
 from vedette.errors import CheckpointError
 from vedette.evaluation.experiment import Experiment
 from vedette.evaluation.followed import FOLLOWED, Followed
-from vedette.evaluation.methods import POOLED, Setting
+from vedette.evaluation.methods import POOLED
 from vedette.evaluation.recipe import Recipe, load_recipe
 from vedette.evaluation.scoring import metric_rows, score_fleet
+from vedette.evaluation.setting import Setting
 from vedette.runtimes.meetings import Attackers
 from vedette.training.task import Optimiser
 
@@ -105,20 +106,21 @@ def test_what_is_told_apart_is_kept_apart_also_in_files(detectors: dict[str, Det
         ("a/b", 4, ""), ("a", 4, ""), ("a", 5, ""), ("a", 5, "camera")
     ]  # fmt: skip
     assert len(list(tmp_path.iterdir())) == 4
-    again = Followed(tmp_path)
+    assert Followed(tmp_path).told() == [], "a run that begins anew follows what it does itself"
+    again = Followed(tmp_path, resume=True)
     assert sorted(map(json.dumps, again.told())) == sorted(map(json.dumps, followed.told()))
     # A round that is told of once more is there once.
     again.add(setting(own), "a", 1, detectors)
     again.add(setting(own), "a", 2, detectors)
     assert [each["rounds"] for each in again.told() if (each["method"], each["seed"]) == ("a", 4)] == [[1, 2]]
-    assert Followed(tmp_path / "nowhere").told() == []
+    assert Followed(tmp_path / "nowhere", resume=True).told() == []
 
 
 @pytest.mark.parametrize("content", ['{"rounds": {"1": ', "[1, 2]", "{}", '{"rounds": 5}', "\udcff"])
 def test_a_damaged_file_is_said(content: str, tmp_path: Path) -> None:
     (tmp_path / "federated.followed.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match=r"federated\.followed\.json is damaged .*; start anew with another --out"):
-        Followed(tmp_path)
+        Followed(tmp_path, resume=True)
 
 
 # A whole run.

@@ -8,8 +8,9 @@ import numpy as np
 
 from vedette.data.fleet import Fleet
 from vedette.data.table import Coded, Table
-from vedette.evaluation.methods import METHODS, Bench, Setting
+from vedette.evaluation.methods import METHODS, Bench
 from vedette.evaluation.recipe import Recipe
+from vedette.evaluation.setting import Setting
 
 
 def recordings(begin: list[int], readings: int) -> Table:

@@ -66,8 +66,9 @@ def sharing(outcome: Outcome) -> dict[str, dict[str, float]]:
 
 
 def network(topology: Topology, nodes: Sequence[str], rounds: int, seed: int, outcome: Outcome) -> dict[str, Any] | None:
-    """Return who was whose neighbour among peers, what travelled, and how many others got something of a node's updates."""
-    if topology.central or len(nodes) < 2:
+    """Return who was whose neighbour among peers, what travelled, and how many others got something of it; None where nothing did."""
+    travelled = sum(entry.sent + entry.received for entry in outcome.history)
+    if topology.central or not travelled:
         return None
     first = topology.neighbours(nodes, 0, seed)
     seen = seen_by(topology, nodes, rounds, seed)
@@ -78,7 +79,7 @@ def network(topology: Topology, nodes: Sequence[str], rounds: int, seed: int, ou
         "edges": len(edges),
         "graph": [list(edge) for edge in edges] if len(nodes) <= MOST_PEERS else None,
         "seen_by": {"mean": fmean(seen.values()), "most": max(seen.values())},
-        "bytes": sum(entry.sent + entry.received for entry in outcome.history),
+        "bytes": travelled,
     }
 
 

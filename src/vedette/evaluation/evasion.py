@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vedette.data.table import Table
+from vedette.detectors.base import Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import DataUnusable, DetectorMisused
+from vedette.evaluation.setting import Setting
 from vedette.message import Array
 from vedette.seeds import stream
 from vedette.training.evasion import Evasion, Range, evaded
 from vedette.training.networks import Network
 
-__all__ = ["Evaded", "try_evasion"]
+__all__ = ["Evaded", "evasions_among", "try_evasion"]
 
 
 class Evaded(NamedTuple):
@@ -81,3 +84,22 @@ def try_evasion(detector: NetworkDetector, train: Table, test: Table, evasion: E
         return int((~(scores[anomalous] > detector.threshold_)).sum())
 
     return Evaded(int(anomalous.sum()), missed(samples.scores(detector.score_samples)), missed(samples.scores(attacked)))
+
+
+def evasions_among(method: str, setting: Setting, detectors: Mapping[str, Detector], evasion: Evasion) -> list[dict[str, Any]]:
+    """Try to evade each node's classifier; detectors that learn no labels, and those without a network, are not tried."""
+    tests, found = setting.tests["test"], []
+    tried: dict[int, Evaded] = {}
+    # What comes to all nodes may come from anywhere in the fleet.
+    pooled = setting.train.pooled() if isinstance(tests, Table) else None
+    for node in sorted(detectors):
+        detector = detectors[node]
+        table = tests if isinstance(tests, Table) else tests.get(node)
+        if not isinstance(detector, NetworkDetector) or detector.learning != "supervised" or table is None or not len(table):
+            continue
+        if not isinstance(tests, Table) or id(detector) not in tried:
+            tried[id(detector)] = try_evasion(detector, setting.train[node] if pooled is None else pooled, table, evasion, setting.seed)
+        about = {"method": method, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, "node": node}
+        about |= {"attack": evasion.name, "budget": evasion.budget}
+        found.append({**about, **tried[id(detector)]._asdict()})
+    return found

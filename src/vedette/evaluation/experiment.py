@@ -5,45 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-import numpy as np
-
 from vedette.data.dataset import Dataset
-from vedette.data.datasets import LOADERS
 from vedette.data.fleet import Fleet
-from vedette.data.partition import Natural
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
-from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable
-from vedette.errors import DataUnusable, RecipeError
+from vedette.errors import DataUnusable
 from vedette.evaluation.accounts import matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
-from vedette.evaluation.evasion import Evaded, try_evasion
+from vedette.evaluation.evasion import evasions_among
 from vedette.evaluation.followed import Followed
-from vedette.evaluation.methods import POOLED, Bench, Setting, method_named, restored, runs_of
+from vedette.evaluation.methods import POOLED, Bench, method_named, restored, runs_of
 from vedette.evaluation.plots import MOST_PEERS, Tradeoff
-from vedette.evaluation.protocol import Parts
 from vedette.evaluation.reasons import reasons
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
 from vedette.evaluation.report.results import REFERENCES, focus_of
 from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows, tradeoff_of
+from vedette.evaluation.setting import Setting, about_data, holdings_among, in_order, shared_out, with_shared_tests
 from vedette.message import Memory
-from vedette.registry import suggestion
 from vedette.runtimes.base import Outcome, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import Topology
-from vedette.seeds import stream
-from vedette.settings import describe
 from vedette.strategies.base import Strategy
-from vedette.strategies.local import Local
-from vedette.training.evasion import Evasion
 from vedette.version import __version__
 
 __all__ = ["Experiment", "OnProgress", "Result"]
@@ -121,7 +111,7 @@ class Experiment:
         self._traffic: dict[str, int] = {}
         self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
         self._evasions: list[dict[str, Any]] = []
-        self._followed = Followed(checkpoints)
+        self._followed = Followed(checkpoints, resume)
         self._reasons: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
         if dataset is not None:
@@ -157,12 +147,12 @@ class Experiment:
                 tables: dict[str, Figures] = {}
                 for fold, parts_of in folds.items():
                     with self._timed("data"):
-                        parts = _shared_tests(recipe, parts_of(), seed)
-                        setting = _shared_out(recipe, protocol, seed, fold, parts, _in_order(recipe, protocol, dataset))
+                        parts = with_shared_tests(recipe, parts_of(), seed)
+                        setting = shared_out(recipe, protocol, seed, fold, parts, in_order(recipe, protocol, dataset))
                     first = protocol == self.protocols[0] and seed == seeds[0] and not tables
                     if seed == seeds[0]:
-                        about[protocol] = _about(recipe, setting, parts, about.get(protocol) if tables else None)
-                        held = [] if tables else _holdings(recipe, seed, parts)
+                        about[protocol] = about_data(recipe, setting, parts, about.get(protocol) if tables else None)
+                        held = [] if tables else holdings_among(recipe, seed, parts)
                         if 0 < len(held) <= MOST_PEERS:
                             about[protocol]["holdings"] = {each.node: [each.normal, each.anomalous, each.test] for each in held}
                         result.holdings = held if first else result.holdings
@@ -196,7 +186,7 @@ class Experiment:
         """Refuse diagnostics that cannot be worked out, before anything is trained."""
         for protocol, recipe in ((protocol, self.recipe.under(protocol)) for protocol in self.protocols):
             demand_libraries(recipe.diagnostics)
-            if recipe.diagnostics and not _in_order(recipe, protocol, self._dataset(recipe, self.seed)):
+            if recipe.diagnostics and not in_order(recipe, protocol, self._dataset(recipe, self.seed)):
                 raise DataUnusable(
                     f"diagnostics look at rows that follow each other in time, and the test rows of '{self.recipe.name}' under "
                     f"'{protocol}' do not: leave 'diagnostics' empty or take another protocol"
@@ -221,7 +211,7 @@ class Experiment:
                 figures.kinds.extend(kind_rows(scored, about))
                 for evasion in setting.recipe.evasions if split == "test" else ():
                     with self._timed(f"evade {name}"):
-                        self._evasions += _evasions(name, setting, made.detectors, evasion)
+                        self._evasions += evasions_among(name, setting, made.detectors, evasion)
                 if first and split == "test" and name not in REFERENCES and (tradeoff := tradeoff_of(name, scored)):
                     result.tradeoffs.append(tradeoff)
                 if first and split == "test" and name == focus_of(self.methods):
@@ -263,13 +253,12 @@ class Experiment:
     def _tell(self, setting: Setting, name: str, topology: Topology, strategy: Strategy, outcome: Outcome) -> None:
         """Keep what came of learning together, of the first seed and fold of each protocol; who was trusted of all."""
         about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
-        nodes = setting.train.nodes
         shared = sharing(outcome)
         found = {
             "peers": matched(outcome),
             "trust": trust(outcome, setting.recipe.attackers),
             "sharing": {"nodes": shared} if shared else None,
-            "topologies": network(topology, nodes, strategy.rounds, setting.seed, outcome) if not isinstance(strategy, Local) else None,
+            "topologies": network(topology, setting.train.nodes, strategy.rounds, setting.seed, outcome),
         }
         for kind, account in found.items():
             told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._accounts[kind])
@@ -294,114 +283,6 @@ class Experiment:
         begin = time.perf_counter()
         yield
         self._timing[what] = self._timing.get(what, 0.0) + time.perf_counter() - begin
-
-
-def _shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts, ordered: bool) -> Setting:
-    """Share the parts of a data set out among the nodes."""
-    one_class = recipe.detector.learning == "one-class"
-    if not one_class and (parts.train.label is None or not parts.train.label.any()):
-        raise DataUnusable("a supervised detector needs labelled anomalies among the training rows, and there are none")
-    names = recipe.partition.names(parts.train)
-
-    def fleet(part: str, table: Table) -> Fleet:
-        chosen = table.select(recipe.features) if recipe.features else table
-        shared = Fleet.from_places(chosen, recipe.partition.places(parts.train, table, part, seed), names)
-        if part == "train" and recipe.attackers.nodes:
-            shared = _poisoned(shared, recipe.attackers, seed)
-        return shared.map(Table.normal) if one_class and part in ("train", "calibration") else shared
-
-    strange = next((node for node in recipe.attackers.nodes if node not in names), None)
-    if strange is not None:
-        raise RecipeError(f"attackers.nodes: there is no node '{strange}'; {suggestion(strange, names)}")
-    train = fleet("train", parts.train)
-    calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
-    tests: dict[str, Fleet | Table] = {}
-    for part, table in (("validation", parts.validation), ("test", parts.test)):
-        if len(table) and recipe.test == "own":
-            tests[part] = fleet(part, table).without(recipe.attackers.nodes)
-        elif len(table):
-            tests[part] = table.select(recipe.features) if recipe.features else table
-    return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered)
-
-
-def _shared_tests(recipe: Recipe, parts: Parts, seed: int) -> Parts:
-    """Return the parts with the test rows that all nodes share, where the partition composes them."""
-    drawn = recipe.partition.shared_tests(parts.test, seed) if recipe.test == "shared" else None
-    return parts if drawn is None else replace(parts, test=parts.test.take(drawn))
-
-
-def _poisoned(fleet: Fleet, attackers: Attackers, seed: int) -> Fleet:
-    """Let compromised nodes spoil what they train on."""
-    return Fleet(
-        fleet.nodes,
-        lambda node: attackers.attack.poisoned(fleet[node], stream(seed, "poisoned", node)) if node in attackers.nodes else fleet[node],
-    )
-
-
-def _in_order(recipe: Recipe, protocol: str, dataset: Dataset) -> bool:
-    """Tell whether what a node is tested on are rows that follow each other: a device's own, or all that there are."""
-    return recipe.protocols[protocol].in_order(dataset) and (recipe.test == "shared" or isinstance(recipe.partition, Natural))
-
-
-def _about(recipe: Recipe, setting: Setting, parts: Parts, before: dict[str, Any] | None) -> dict[str, Any]:
-    """Describe the data of a split, or of a fold together with those before it."""
-    assert parts.test.label is not None
-    tested = np.ones(len(parts.test), dtype=bool)
-    if recipe.test == "own":
-        # Some rows may belong to nobody, and those of compromised nodes are not scored.
-        names, at = recipe.partition.names(parts.train), recipe.partition.places(parts.train, parts.test, "test", setting.seed)
-        tested = np.isin(at, [place for place, name in enumerate(names) if name not in recipe.attackers.nodes])
-    rows, anomalies = int(tested.sum()), int((parts.test.label[tested] != 0).sum())
-    if before is not None:
-        rows, anomalies = rows + before["rows_test"], anomalies + before["anomalies_test"]
-        return {**before, "folds": before["folds"] + 1, "rows_test": rows, "anomalies_test": anomalies, "anomaly_share": anomalies / rows}
-    return {
-        "name": describe(LOADERS, recipe.data)["name"],
-        "nodes": len(setting.train),
-        "folds": 1,
-        "rows_train": len(parts.train.normal()) if recipe.detector.learning == "one-class" else len(parts.train),
-        "rows_test": rows,
-        "anomalies_test": anomalies,
-        "anomaly_share": anomalies / rows,
-    }
-
-
-def _holdings(recipe: Recipe, seed: int, parts: Parts) -> list[Holding]:
-    """Say who holds how much, anomalous training rows included."""
-    names = recipe.partition.names(parts.train)
-    places = recipe.partition.places(parts.train, parts.train, "train", seed)
-    held = places >= 0
-    anomalous = np.zeros(len(parts.train), dtype=bool) if parts.train.label is None else parts.train.label != 0
-    normal = np.bincount(places[~anomalous & held], minlength=len(names))
-    attacked = np.bincount(places[anomalous & held], minlength=len(names))
-    tested = np.full(len(names), len(parts.test))
-    if recipe.test == "own":
-        at = recipe.partition.places(parts.train, parts.test, "test", seed)
-        tested = np.bincount(at[at >= 0], minlength=len(names))
-    classes: list[dict[str, int]] = [{} for _ in names]
-    column = recipe.partition.classes(parts.train, seed)
-    if column is not None:
-        cells, counts = np.unique(places[held] * len(column.levels) + column.codes[held], return_counts=True)
-        for cell, count in zip(cells.tolist(), counts.tolist(), strict=True):
-            classes[cell // len(column.levels)][column.levels[cell % len(column.levels)]] = count
-    return [Holding(*entry) for entry in zip(names, normal.tolist(), attacked.tolist(), tested.tolist(), classes, strict=True)]
-
-
-def _evasions(method: str, setting: Setting, detectors: Mapping[str, Detector], evasion: Evasion) -> list[dict[str, Any]]:
-    """Try to evade each node's classifier; detectors that learn no labels, and those without a network, are not tried."""
-    tests, found = setting.tests["test"], []
-    tried: dict[int, Evaded] = {}
-    for node in sorted(detectors):
-        detector = detectors[node]
-        table = tests if isinstance(tests, Table) else tests.get(node)
-        if not isinstance(detector, NetworkDetector) or detector.learning != "supervised" or table is None or not len(table):
-            continue
-        if not isinstance(tests, Table) or id(detector) not in tried:
-            tried[id(detector)] = try_evasion(detector, setting.train[node], table, evasion, setting.seed)
-        about = {"method": method, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, "node": node}
-        about |= {"attack": evasion.name, "budget": evasion.budget}
-        found.append({**about, **tried[id(detector)]._asdict()})
-    return found
 
 
 TRACES = 3

@@ -11,8 +11,9 @@ from urllib.parse import quote
 from vedette.data.fleet import Fleet
 from vedette.detectors.base import Detector
 from vedette.errors import CheckpointError
-from vedette.evaluation.methods import POOLED, Setting
+from vedette.evaluation.methods import POOLED
 from vedette.evaluation.scoring import metric_rows, score_fleet
+from vedette.evaluation.setting import Setting
 from vedette.files import write_atomic
 
 __all__ = ["FOLLOWED", "Followed"]
@@ -30,6 +31,8 @@ class Followed:
     ----------
     folder
         Where the files are; None keeps none.
+    resume
+        Go on with those that are there.
 
     Raises
     ------
@@ -37,9 +40,9 @@ class Followed:
         A file there is damaged.
     """
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, resume: bool = False) -> None:
         self._folder = folder
-        files = [] if folder is None else sorted(folder.glob(f"*{SUFFIX}"))
+        files = [] if folder is None or not resume else sorted(folder.glob(f"*{SUFFIX}"))
         self._rows = {file.name: _read(file) for file in files}
 
     def add(self, setting: Setting, method: str, round: int, detectors: Mapping[str, Detector]) -> None:

@@ -18,6 +18,7 @@ from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import DataUnusable, UnknownName
 from vedette.evaluation.recipe import Recipe, Variant
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
+from vedette.evaluation.setting import Setting
 from vedette.message import Array, Memory
 from vedette.registry import Registry, suggestion
 from vedette.runtimes.base import Outcome
@@ -27,43 +28,11 @@ from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
 from vedette.strategies.merge import Merge
 
-__all__ = ["METHODS", "POOLED", "Made", "Method", "Setting", "method_named", "restored", "runs_of"]
+__all__ = ["METHODS", "POOLED", "Made", "Method", "method_named", "restored", "runs_of"]
 
 D = TypeVar("D", bound=Detector)
 
 POOLED = "centralised"
-
-
-class Setting(NamedTuple):
-    """One protocol and seed: the rows that all methods share.
-
-    Attributes
-    ----------
-    recipe
-        With the keys that the protocol sets.
-    protocol, seed, fold
-        Where it belongs; the fold is "" where there is but one split.
-    ordered
-        Whether test rows of each group stand in the order of time, none left out.
-    train, calibration
-        By node; one-class detectors get normal rows only.
-    tests
-        ``"validation"`` and ``"test"``: by node, or one table that all nodes share.
-    """
-
-    recipe: Recipe
-    protocol: str
-    seed: int
-    train: Fleet
-    calibration: Fleet
-    tests: Mapping[str, Fleet | Table]
-    fold: str = ""
-    ordered: bool = False
-
-    @property
-    def label(self) -> str:
-        """What it is called in progress bars and names of files."""
-        return f"{self.protocol}, seed {self.seed}{self.fold and f', {self.fold}'}"
 
 
 class Made(NamedTuple):
