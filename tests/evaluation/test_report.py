@@ -21,7 +21,7 @@ from vedette.errors import StorageError
 from vedette.evaluation import plots
 from vedette.evaluation.plots.canvas import WIDTH
 from vedette.evaluation.plots.stretches import stretches_of
-from vedette.evaluation.plots.thinning import decimate
+from vedette.evaluation.plots.thinning import banded, decimate
 from vedette.evaluation.report import Curve, Holding, Trace, write_report
 from vedette.evaluation.report.wording import duration, figure, percentage, volume
 
@@ -204,6 +204,15 @@ def test_hostile_names_stay_text_inside_figures() -> None:
     svg = plots.node_figure(scores, {}, plots.styles(["federated"]), "F1").replace("xlink:href", "href")
     texts = ["".join(text.itertext()).strip() for text in ElementTree.fromstring(svg).iter("text")]
     assert {"$x^2$ and $\\alpha", "ポンプ四号機", "<script>alert(1)</script>"} <= set(texts)
+
+
+def test_a_band_holds_all_that_was_thinned_out() -> None:
+    """Two series of four steps in two bins, one value unknown; a bin without any value stays unknown."""
+    table = np.array([[1.0, 3.0, np.nan, np.nan], [2.0, np.nan, np.nan, np.nan]])
+    starts, mean, low, high = banded(table, 2)
+    assert starts.tolist() == [0, 2]
+    assert (mean[0], low[0], high[0]) == (2.0, 1.0, 3.0)
+    assert np.isnan([mean[1], low[1], high[1]]).all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 799, 800, 801, 12_345])

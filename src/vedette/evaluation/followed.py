@@ -12,6 +12,7 @@ from vedette.data.fleet import Fleet
 from vedette.detectors.base import Detector
 from vedette.errors import CheckpointError
 from vedette.evaluation.methods import POOLED
+from vedette.evaluation.plots import PANELS
 from vedette.evaluation.scoring import metric_rows, score_fleet
 from vedette.evaluation.setting import Setting
 from vedette.files import write_atomic
@@ -20,7 +21,7 @@ __all__ = ["FOLLOWED", "Followed"]
 
 SUFFIX = ".followed.json"
 
-FOLLOWED = ("fnr", "fpr", "precision_at_recall_75", "recall_at_precision_75", "auc_roc", "f1")
+FOLLOWED = tuple(panel.key for panel in PANELS)
 """What is followed (the figures of P2PK-SMOTE, Wang et al. 2021, section 5.1.2)."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vedette.evaluation.plots.canvas import WIDTH, canvas, drawing, logarithmic, place, svg
 from vedette.evaluation.plots.looks import Look, ordered
 from vedette.evaluation.plots.text import printable
-from vedette.evaluation.plots.thinning import bin_starts
+from vedette.evaluation.plots.thinning import banded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,9 +61,6 @@ def _line(axes: Axes, losses: Sequence[Sequence[float]], look: Look) -> None:
     for row, loss in zip(table, losses, strict=True):
         row[: len(loss)] = loss
     table[~np.isfinite(table)] = np.nan
-    starts = bin_starts(table.shape[1], BINS)  # of very many rounds: means in a row, lowest and highest as a band
-    seen = np.add.reduceat(np.isfinite(table).sum(0), starts)
-    mean = np.where(seen, np.add.reduceat(np.nansum(table, 0), starts), np.nan) / np.maximum(seen, 1)
-    low, high = np.fmin.reduceat(np.fmin.reduce(table), starts), np.fmax.reduceat(np.fmax.reduce(table), starts)
+    starts, mean, low, high = banded(table, BINS)
     axes.fill_between(starts + 1, low, high, color=look.colour, alpha=0.22, linewidth=0)
     axes.plot(starts + 1, mean, color=look.colour, linestyle=look.linestyle, linewidth=2, marker="o" if len(starts) < 3 else "")

@@ -10,7 +10,7 @@ import numpy as np
 from vedette.evaluation.plots.canvas import WIDTH, canvas, drawing, place, svg
 from vedette.evaluation.plots.looks import Look
 from vedette.evaluation.plots.text import printable
-from vedette.evaluation.plots.thinning import bin_starts
+from vedette.evaluation.plots.thinning import banded
 from vedette.message import Array
 
 if TYPE_CHECKING:
@@ -143,11 +143,7 @@ def mean_of_rows(table: Array) -> Array:
 def _drawn(course: Course, panel: Panel, looks: Mapping[str, Look], bins: int) -> _Drawn:
     table = np.asarray(course.values[panel.key], dtype=np.float64)
     table = np.where(np.isfinite(table), 1 - table if panel.good else table, np.nan)
-    starts = bin_starts(table.shape[1], bins)  # of very many rounds: means in a row, lowest and highest as a band
-    known = np.isfinite(table)
-    seen = np.add.reduceat(known.sum(0), starts)
-    mean = np.where(seen, np.add.reduceat(np.where(known, table, 0.0).sum(0), starts), np.nan) / np.maximum(seen, 1)
-    low, high = np.fmin.reduceat(np.fmin.reduce(table), starts), np.fmax.reduceat(np.fmax.reduce(table), starts)
+    starts, mean, low, high = banded(table, bins)
     return _Drawn(looks[course.method], np.asarray(course.rounds)[starts], mean, low, high)
 
 
