@@ -18,6 +18,7 @@ from vedette.errors import CheckpointError, DataUnusable, DetectorMisused, Missi
 from vedette.files import read_memory, write_atomic, write_memory
 from vedette.settings import build, describe
 from vedette.training.layout import layout_of
+from vedette.training.pruning import compacted
 from vedette.version import __version__
 
 __all__ = ["Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle"]
@@ -80,8 +81,9 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
 
 
 def model_of(detector: NetworkDetector) -> bytes:
-    """Return the network of a fitted detector as ONNX: scaled samples in, the network's outputs out."""
-    return onnx_of(detector.layers, detector.weights_, detector.window.size * detector.scaler.width)
+    """Return the network of a fitted detector as ONNX: scaled samples in, the network's outputs out; without cut-off neurons."""
+    layers, vector, _, _ = compacted(detector.layers, detector.weights_)
+    return onnx_of(layers, vector, detector.window.size * detector.scaler.width)
 
 
 def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:

@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vedette.errors import CheckpointError, MissingExtra
+from vedette.errors import CheckpointError, DetectorMisused, MissingExtra
 from vedette.message import Array, Vector
 from vedette.training.layers import TINY, Layer
 from vedette.training.layout import layout_of
 from vedette.training.task import Layers
 
-__all__ = ["OnnxNetwork", "onnx_of", "quantised"]
+__all__ = ["OnnxNetwork", "halved", "halves", "onnx_of", "quantised"]
 
 OPSET, IR = 17, 8
 LARGEST = 512 * 2**20
@@ -217,6 +217,48 @@ def quantised(model: bytes) -> bytes:
         finally:
             root.level = before
         return small.read_bytes()
+
+
+def halved(model: bytes) -> bytes:
+    """Return a model with weights of 16 bits, widened when it is loaded: half the size; biases and arithmetic keep 32 bits.
+
+    Raises
+    ------
+    DetectorMisused
+        A weight is too large for 16 bits.
+    MissingExtra
+        onnx is not installed.
+    """
+    onnx = _onnx()
+    held = onnx.ModelProto.FromString(model)
+    graph, casts = held.graph, []
+    for tensor in graph.initializer:
+        array, name = onnx.numpy_helper.to_array(tensor), tensor.name
+        if array.dtype != np.float32 or array.ndim < 2:  # biases and statistics are few, and may be tiny on purpose
+            continue
+        tensor.CopyFrom(onnx.numpy_helper.from_array(halves(array, name), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.checker.check_model(held)
+    content: bytes = held.SerializeToString()
+    return content
+
+
+def halves(array: Array, name: str) -> Array:
+    """Round an array to float16.
+
+    Raises
+    ------
+    DetectorMisused
+        A number in it is too large.
+    """
+    with np.errstate(over="ignore"):
+        rounded = array.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise DetectorMisused(f"'{name}' has weights beyond 65,504, which 16 bits cannot hold: take float32 or int8")
+    return rounded
 
 
 class OnnxNetwork:
