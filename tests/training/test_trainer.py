@@ -110,7 +110,7 @@ def test_every_row_is_visited_once_an_epoch():
     rows = TrainingRows(DETECTOR, marked, prepared())
     for size in (1, 7, 50, 150, 400):
         steps = -(-150 // size)
-        seen = np.concatenate([inputs.numpy() for inputs, _ in rows.batches(size, steps, np.random.default_rng(1))])
+        seen = np.concatenate([inputs for inputs, _ in rows.batches(size, steps, np.random.default_rng(1))])
         whole = DETECTOR.samples(marked, prepared()).all()
         assert len(seen) == 150
         assert {row.tobytes() for row in seen} <= {row.tobytes() for row in whole}

@@ -55,6 +55,10 @@ class NumberScaler(ABC):
     def constant(self, table: Array) -> Array:
         """Tell the columns that had one value only, [columns] bool."""
 
+    def line(self, fitted: Array) -> tuple[Array, Array] | None:
+        """Return shift and scale, [columns] float64 each, if `apply` is ``(x - shift) / scale``; else None."""
+        return None
+
     def middles(self, fitted: Array, constant: Array) -> Array:
         """Return [columns] float64, what stands for a missing value once scaled; `constant` tells columns that had one value only."""
         return np.where(constant, 0.0, self.middle)
@@ -70,6 +74,9 @@ class _Affine(NumberScaler, ABC):
     def undo(self, scaled: Array, fitted: Array) -> Array:
         shift, scale = fitted
         return np.asarray(scaled * scale + shift)
+
+    def line(self, fitted: Array) -> tuple[Array, Array] | None:
+        return fitted[0], fitted[1]
 
 
 class MinMax(_Affine):
@@ -129,6 +136,9 @@ class Unscaled(Standard):
 
     def undo(self, scaled: Array, fitted: Array) -> Array:
         return np.asarray(scaled, dtype=np.float64)
+
+    def line(self, fitted: Array) -> tuple[Array, Array] | None:
+        return np.zeros(fitted.shape[1]), np.ones(fitted.shape[1])
 
     def middles(self, fitted: Array, constant: Array) -> Array:
         return np.asarray(fitted[0])

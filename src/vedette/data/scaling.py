@@ -16,7 +16,7 @@ from vedette.errors import DataUnusable, DetectorMisused
 from vedette.message import Array, Memory, Message
 from vedette.settings import Settings
 
-__all__ = ["ENCODERS", "SCALERS", "Scaler", "Scaling"]
+__all__ = ["ENCODERS", "LIMIT", "SCALERS", "Scaler", "Scaling"]
 
 LIMIT = 1e6
 """Scaled values are cut here, so that one absurd reading gives a huge score and not an infinity."""
@@ -254,6 +254,17 @@ class Scaler:
             at = [place for place, feature in enumerate(table.number_features) if feature.name in self.masked]
             scaled[:, start:] = np.isnan(np.asarray(table.numbers)[:, at])
         return scaled
+
+    @property
+    def line(self) -> tuple[Array, Array, Array] | None:
+        """Shift, scale and what stands for a missing value, [width] float64 each; None unless every column is a number on a line.
+
+        Rows are then ``clip((x - shift) / scale, -LIMIT, LIMIT)`` of numbers that `Scaling.spread` was applied to.
+        """
+        line = self._step.line(self.fitted[:, self._columns])
+        if line is None or self.levels or self.masked or self.empty:
+            return None
+        return (*line, self._middle)
 
     @property
     def number_places(self) -> Array:

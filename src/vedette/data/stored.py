@@ -166,6 +166,26 @@ class Stored:
         other._file, other._rows, other._columns = self._file, rows, columns
         return other
 
+    def where(self) -> tuple[int, str, int, int, str, Array | int, Array | None]:
+        """Say where the numbers lie, for those who read rows themselves.
+
+        Returns
+        -------
+        tuple
+            The open file and its name; where its first row begins, numbers of a row, their NumPy type; which rows [n] int, or the first
+            of those that follow each other; which columns, or None for all.
+        """
+        file, rows = self._file, self._rows
+        return (
+            file.handle,
+            str(file.path),
+            file.offset,
+            file.columns,
+            file.dtype.str,
+            int(rows.start) if isinstance(rows, slice) else rows,
+            self._columns,
+        )
+
     def beside(self, others: Sequence[Stored]) -> Stored | None:
         """Return these rows and those of others below each other; None if they do not come from the same columns of one file."""
 

@@ -34,6 +34,7 @@ from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import Topology
 from vedette.strategies.base import Strategy
+from vedette.training.task import Trainer
 from vedette.version import __version__
 
 __all__ = ["Experiment", "OnProgress", "Result"]
@@ -226,6 +227,7 @@ class Experiment:
         detector: Federable,
         strategy: Strategy,
         topology: Topology,
+        trainer: Trainer,
         train: Fleet,
         calibration: Fleet,
         start: Mapping[str, Memory] | None,
@@ -235,7 +237,7 @@ class Experiment:
         runtime = LocalRuntime(train, calibration, file, self.resume, start=start)
         among = POOLED not in train and start is None
         attackers = setting.recipe.attackers if among else Attackers()
-        plan = plan_of(detector, strategy, setting.seed, topology, attackers)
+        plan = plan_of(detector, strategy, setting.seed, topology, attackers, trainer)
 
         def on_round(entry: Round, ended: Callable[[], Mapping[str, Memory]]) -> None:
             self._round_done(label, entry)

@@ -17,6 +17,7 @@ from vedette.runtimes.base import OnRound, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.topology import Topology
 from vedette.strategies.base import Strategy
+from vedette.training.task import Trainer
 from vedette.version import __version__
 
 __all__ = ["Federation", "federate"]
@@ -111,6 +112,7 @@ def federate(
     seed: int = 0,
     topology: Topology | None = None,
     calibration: Fleet | None = None,
+    trainer: Trainer | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_round: OnRound = lambda *_: None,
@@ -133,6 +135,8 @@ def federate(
         Who hears whom: peers their neighbours, such as ``Ring()``; a coordinator hears all unless it is said.
     calibration
         Rows by node that set thresholds; the training rows if absent.
+    trainer
+        Who trains: torch, or `vedette.training.lowmem.trainer.LowmemTrainer` within a stated number of bytes.
     checkpoint, resume
         File to keep the state in after every round, and whether to go on from it.
     on_round
@@ -149,5 +153,5 @@ def federate(
         raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
-    outcome = place.run(plan_of(detector, strategy, seed, topology), on_round)
+    outcome = place.run(plan_of(detector, strategy, seed, topology, trainer=trainer), on_round)
     return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

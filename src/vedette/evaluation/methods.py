@@ -27,6 +27,8 @@ from vedette.seeds import stream
 from vedette.strategies.base import Strategy
 from vedette.strategies.local import Local
 from vedette.strategies.merge import Merge
+from vedette.training.lowmem.trainer import LowmemTrainer, narrowed
+from vedette.training.task import Trainer
 
 __all__ = ["METHODS", "POOLED", "Made", "Method", "method_named", "restored", "runs_of"]
 
@@ -54,8 +56,8 @@ class Made(NamedTuple):
 
 
 Start: TypeAlias = Mapping[str, Memory] | None
-Carry: TypeAlias = Callable[[str, Federable, Strategy, Topology, Fleet, Fleet, Start], Outcome]
-"""Carries a run out, under a name: detector, strategy, who hears whom, training rows, calibration rows, memories to go on from."""
+Carry: TypeAlias = Callable[[str, Federable, Strategy, Topology, Trainer, Fleet, Fleet, Start], Outcome]
+"""Carries a run out, under a name: detector, strategy, who hears whom, who trains, training and calibration rows, memories before."""
 
 
 class Bench:
@@ -72,6 +74,7 @@ class Bench:
     def __init__(self, setting: Setting, carry: Carry) -> None:
         self.setting, self.detector, self.strategy = setting, setting.recipe.detector, setting.recipe.strategy
         self.topology: Topology = setting.recipe.topology
+        self.trainer: Trainer = setting.recipe.trainer
         self._carry = carry
         self._outcomes: list[tuple[tuple[Any, ...], Outcome]] = []
 
@@ -79,11 +82,11 @@ class Bench:
         """Run in rounds, on the fleet or on its pooled rows, from the start or after another run; the same run again gives the same."""
         # One place has nobody to hear.
         topology = Server() if pooled else self.topology
-        run = (detector, strategy, topology, pooled, None if after is None else id(after))
+        run = (detector, strategy, topology, self.trainer, pooled, None if after is None else id(after))
         found = next((outcome for known, outcome in self._outcomes if known == run), None)
         if found is None:
             fleets = (self.pooled, self.pooled_calibration) if pooled else (self.setting.train, self.setting.calibration)
-            found = self._carry(name, detector, strategy, topology, *fleets, None if after is None else after.memories)
+            found = self._carry(name, detector, strategy, topology, self.trainer, *fleets, None if after is None else after.memories)
             self._outcomes.append((run, found))
         return found
 
@@ -98,10 +101,26 @@ class Bench:
         return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
 
     def under(self, name: str) -> Bench:
-        """Return the bench of a variant, which may have a strategy and a topology of its own; what was carried out is shared."""
+        """Return the bench of a variant, which may have a strategy, a topology and a trainer of its own; what was carried out is shared."""
         other, recipe = copy(self), self.setting.recipe
-        other.strategy, other.topology = recipe.strategy_of(name), recipe.variants[name].topology or self.topology
+        variant = recipe.variants[name]
+        other.strategy, other.topology = recipe.strategy_of(name), variant.topology or self.topology
+        other.trainer = variant.trainer or self.trainer
         return other
+
+    def fitting(self, detector: D) -> D:
+        """Return a detector narrow enough for the memory that its trainer may take.
+
+        Raises
+        ------
+        RecipeError
+            None fits.
+        """
+        trainer = self.trainer
+        if not isinstance(trainer, LowmemTrainer) or trainer.memory_budget is None or not isinstance(detector, NetworkDetector):
+            return detector
+        summary = detector.scaling.merged({"*": detector.scaling.summary(self.pooled[POOLED])})
+        return narrowed(detector, trainer, detector.scaling.fitted(summary).width * detector.window.size)
 
     def alone(self, batch: int | None = None) -> Local:
         """Return training without exchange that visits the rows as often as the strategy does."""
@@ -237,6 +256,7 @@ def runs_of(name: str, recipe: Recipe) -> int:
 
 
 def _local(bench: Bench, name: str, detector: Detector) -> Made:
+    detector = bench.fitting(detector)
     scaling = detector.scaling.model_copy(update={"fit": "local"})
     alone = _own_threshold(detector).model_copy(update={"scaling": scaling})
     if isinstance(alone, NetworkDetector):
@@ -247,6 +267,7 @@ def _local(bench: Bench, name: str, detector: Detector) -> Made:
 
 
 def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
+    detector = bench.fitting(detector)
     if isinstance(detector, NetworkDetector):
         outcome = bench.carried(name, detector, bench.alone(), pooled=True)
         return bench.everywhere(detector.restored(outcome.memories[POOLED]), outcome)
@@ -255,6 +276,7 @@ def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
 
 def _federated(bench: Bench, name: str, detector: Detector) -> Made:
     assert isinstance(detector, Federable)
+    detector = bench.fitting(detector)
     outcome = bench.carried(name, detector, Merge() if isinstance(detector, OneShot) else bench.strategy)
     return bench.made(restored(detector, outcome.memories), outcome)
 
@@ -263,7 +285,8 @@ def _fine_tuned(bench: Bench, name: str, detector: Detector) -> Made:
     assert isinstance(detector, NetworkDetector)
     # The recipe's own federation is carried out once, under one name.
     recipe = bench.setting.recipe
-    same = (detector, bench.strategy, bench.topology) == (bench.detector, recipe.strategy, recipe.topology)
+    same = (detector, bench.strategy, bench.topology, bench.trainer) == (bench.detector, recipe.strategy, recipe.topology, recipe.trainer)
+    detector = bench.fitting(detector)
     common = bench.carried("federated" if same else f"{name}, federated", detector, bench.strategy)
     alone = Local(rounds=1, epochs=bench.setting.recipe.fine_tuning, batch=getattr(bench.strategy, "batch", None))
     own = _own_threshold(detector)

@@ -32,6 +32,8 @@ from vedette.settings import Settings, assign, assignments, build, describe, nam
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
 from vedette.training.evasion import Evasion
+from vedette.training.trainer import LoopTrainer
+from vedette.training.trainers import AnyTrainer
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
 
@@ -67,11 +69,14 @@ class Variant(Settings):
         strategy unless given. Without a name it is the recipe's strategy, with these settings changed.
     topology
         Who hears whom, if not as the recipe says.
+    trainer
+        Who trains it, if not as the recipe says.
     """
 
     detector: dict[str, Any] = {}
     strategy: Annotated[dict[str, Any], BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given)] = {}
     topology: AnyTopology | None = None
+    trainer: AnyTrainer | None = None
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
 
@@ -103,6 +108,8 @@ class Recipe(Settings):
         How nodes learn together.
     topology
         Who hears whom: a coordinator (``"server"``) all nodes, or peers their neighbours.
+    trainer
+        Who trains: ``"torch"``, or ``"lowmem"`` within a stated number of bytes.
     attackers
         Nodes that do not play by the rules, for drills; they train and send, but the table is about the others.
     protocols
@@ -146,6 +153,7 @@ class Recipe(Settings):
     detector: Annotated[Federable, BeforeValidator(_federable), *named(DETECTORS)]
     strategy: AnyStrategy
     topology: AnyTopology = Server()
+    trainer: AnyTrainer = Field(default_factory=LoopTrainer)
     attackers: Attackers = Attackers()
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName = "strict"

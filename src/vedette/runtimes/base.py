@@ -18,6 +18,9 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
+from vedette.training.task import Trainer
+from vedette.training.trainer import LoopTrainer
+from vedette.training.trainers import TRAINERS
 
 __all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "demand_fitting", "digest", "plan_of", "stages_of"]
 
@@ -122,7 +125,12 @@ class Runtime(Protocol):
 
 
 def plan_of(
-    detector: Federable, strategy: Strategy, seed: int, topology: Topology | None = None, attackers: Attackers | None = None
+    detector: Federable,
+    strategy: Strategy,
+    seed: int,
+    topology: Topology | None = None,
+    attackers: Attackers | None = None,
+    trainer: Trainer | None = None,
 ) -> dict[str, Any]:
     """Say a run as JSON.
 
@@ -136,6 +144,8 @@ def plan_of(
         Who hears whom; a coordinator hears all unless it is said.
     attackers
         Nodes that do not play by the rules; none.
+    trainer
+        Who trains; torch unless it is said.
 
     Raises
     ------
@@ -160,6 +170,7 @@ def plan_of(
         "detector": describe(DETECTORS, detector),
         "topology": describe(TOPOLOGIES, (topology or Server()).settled()),
         "attackers": (attackers or Attackers()).model_dump(mode="json"),
+        "trainer": describe(TRAINERS, trainer or LoopTrainer()),
         "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
     }
 

@@ -20,7 +20,7 @@ from vedette.seeds import stream
 from vedette.settings import build, validated
 from vedette.strategies.base import Strategy, Turn
 from vedette.training.task import Job, Trainer, Work
-from vedette.training.trainer import LoopTrainer
+from vedette.training.trainers import TRAINERS
 
 __all__ = ["LocalRuntime"]
 
@@ -32,6 +32,7 @@ class _Run(NamedTuple):
     stages: list[Stage]
     topology: Topology
     attackers: Attackers
+    trainer: Trainer
     seed: int
 
 
@@ -48,8 +49,6 @@ class LocalRuntime:
         File to keep the state in; None keeps none.
     resume
         Go on from the checkpoint if there is one. Of its last round is told once more: whoever was told may not have got to the end.
-    trainer
-        Who trains.
     start
         Memories to go on from, as an earlier run left them: their scaling stays, nothing is prepared anew.
     """
@@ -60,12 +59,10 @@ class LocalRuntime:
         calibration: Fleet | None = None,
         checkpoint: Path | None = None,
         resume: bool = False,
-        trainer: Trainer | None = None,
         start: Mapping[str, Memory] | None = None,
     ) -> None:
         self.fleet, self.calibration = fleet, calibration or fleet
         self.checkpoint, self.resume = checkpoint, resume
-        self.trainer: Trainer = trainer or LoopTrainer()
         self.start = start
         lacking = next((node for node in fleet if node not in self.calibration), None)
         if lacking is not None:
@@ -75,7 +72,9 @@ class LocalRuntime:
         """Run prepare, rounds and calibrate; see `vedette.runtimes.base.Runtime`."""
         detector, stages = stages_of(plan)
         attackers = validated(Attackers, plan["attackers"], "plan, attackers")
-        run = _Run(detector, stages, build(TOPOLOGIES, plan["topology"], "plan, topology"), attackers, int(plan["seed"]))
+        topology = build(TOPOLOGIES, plan["topology"], "plan, topology")
+        trainer = build(TRAINERS, plan["trainer"], "plan, trainer")
+        run = _Run(detector, stages, topology, attackers, trainer, int(plan["seed"]))
         self._can_calibrate(detector)
         mark = digest(plan)
         if self.checkpoint is not None and self.resume and self.checkpoint.exists():
@@ -145,7 +144,7 @@ class LocalRuntime:
         weighted = rows = 0.0
         starts: dict[str, Message] = {}
         jobs = self._watched(run, self._jobs(run, stage, turn, state), attackers, turn, strategy, starts)
-        for node, done, memory in self.trainer.run(run.detector, jobs, strategy.channels, seed, state.round, phase):
+        for node, done, memory in run.trainer.run(run.detector, jobs, strategy.channels, seed, state.round, phase):
             own = turn._replace(node=node, rng=partial(stream, seed, *path, phase, "answer", node))
             try:
                 message, state.memories[node] = strategy.answer(own, done, memory)
@@ -200,7 +199,7 @@ class LocalRuntime:
             if job.node in attackers.nodes:
                 still = Work(job.work.keep, tuple(task._replace(epochs=0.0, steps=None) for task in job.work.tasks))
                 untrained = job._replace(work=still)
-                for node, done, _ in self.trainer.run(run.detector, [untrained], strategy.channels, run.seed, turn.round, turn.phase):
+                for node, done, _ in run.trainer.run(run.detector, [untrained], strategy.channels, run.seed, turn.round, turn.phase):
                     starts[node] = Message(vectors=done.vectors)
             yield job
 
@@ -214,7 +213,7 @@ class LocalRuntime:
                 node=node, rng=partial(stream, run.seed, "stage", stage.name, "round", state.round, turn.phase, "work", node)
             )
             work = stage.strategy.work(own, _inbox(state.inbox, node), memory)
-            reason = self.trainer.refuses(run.detector, work)
+            reason = run.trainer.refuses(run.detector, work)
             if reason:
                 raise RecipeError(reason)
             yield Job(node, rows, work, memory)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,11 +10,7 @@ from vedette.data.rebalance import Keep
 from vedette.data.table import Table
 from vedette.errors import DataUnusable, DetectorMisused
 from vedette.message import Array, Memory
-from vedette.training.layers import needs_torch
 from vedette.training.task import Learnable
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["TrainingRows"]
 
@@ -39,6 +34,11 @@ class TrainingRows:
     rng
         For re-balancing; without it rows stay as they are.
 
+    Attributes
+    ----------
+    all
+        Whether all of the node's own rows are taken, as they stand; else `ends` tells those (and how often) that samples end at.
+
     Raises
     ------
     DataUnusable
@@ -57,39 +57,44 @@ class TrainingRows:
         for rows in extra:
             if rows.ndim != 2 or rows.shape[1] != width or not np.isfinite(rows).all():
                 raise DetectorMisused(f"rows to train on must be [n, {width}] finite numbers, got an array of shape {rows.shape}")
-        self.ends = self.samples.whole()
+        self.all = self.samples.window.size == self.samples.window.stride == 1
+        self.ends = np.zeros(0, dtype=np.int64) if self.all else self.samples.whole()
         self.label = np.zeros(len(table), dtype=np.int8) if table.label is None else table.label
         if rng is not None and detector.learning == "supervised" and not isinstance(detector.balancer, Keep):
-            balanced = detector.balancer.balanced(self.samples.take(self.ends), self.label[self.ends], rng, self.samples.choices)
-            self.ends, extra = self.ends[balanced.keep], [balanced.extra, *extra]
+            ends = self.samples.whole()
+            balanced = detector.balancer.balanced(self.samples.take(ends), self.label[ends], rng, self.samples.choices)
+            self.all, self.ends, extra = False, ends[balanced.keep], [balanced.extra, *extra]
         self.extra = np.concatenate(extra).astype(np.float32) if extra else None
 
     def __len__(self) -> int:
-        return len(self.ends) + (0 if self.extra is None else len(self.extra))
+        return self.own + (0 if self.extra is None else len(self.extra))
 
-    def batches(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield `steps` batches of samples and labels, shuffled anew in each pass."""
-        torch = needs_torch()
+    @property
+    def own(self) -> int:
+        """How many of them are the node's own."""
+        return len(self.samples) if self.all else len(self.ends)
+
+    def batches(self, size: int, steps: int, rng: np.random.Generator) -> Iterator[tuple[Array, Array]]:
+        """Yield `steps` batches of samples [n, width] and labels [n], float32, shuffled anew in each pass."""
         block = size * max(1, BLOCK // (size * self.samples.window.size))
         given = 0
         while given < steps:
             order = rng.permutation(len(self))
             for start in range(0, len(order), block):
                 part = order[start : start + block][: (steps - given) * size]
-                inputs, labels = (torch.from_numpy(array) for array in self.take(part))
+                inputs, labels = self.take(part)
                 for at in range(0, len(part), size):
                     yield inputs[at : at + size], labels[at : at + size]
                     given += 1
 
-    def take(self, at: Array) -> tuple[Array, Array]:
-        """Return samples [n, width] and labels [n], float32, by number; those given come after a node's own."""
-        own = len(self.ends)
-        mine = at < own
+    def take(self, at: Array, keep: bool = True) -> tuple[Array, Array]:
+        """Return samples [n, width] and labels [n], float32, by number; those given come after a node's own. `keep`: see `Samples.take`."""
+        mine = at < self.own
         if self.extra is None or mine.all():
-            ends = self.ends[at]
-            return self.samples.take(ends), self.label[ends].astype(np.float32)
+            ends = at if self.all else self.ends[at]
+            return self.samples.take(ends, keep), self.label[ends].astype(np.float32)
         rows = np.empty((len(at), self.extra.shape[1]), dtype=np.float32)
-        ends = self.ends[at[mine]]
-        rows[mine, :-1], rows[mine, -1] = self.samples.take(ends), self.label[ends]
-        rows[~mine] = self.extra[at[~mine] - own]
+        ends = at[mine] if self.all else self.ends[at[mine]]
+        rows[mine, :-1], rows[mine, -1] = self.samples.take(ends, keep), self.label[ends]
+        rows[~mine] = self.extra[at[~mine] - self.own]
         return rows[:, :-1], rows[:, -1]

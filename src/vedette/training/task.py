@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -75,6 +76,14 @@ class Task(NamedTuple):
     keep_optimiser: bool = False
     span: tuple[float, float] = (0.0, 1.0)
 
+    def steps_over(self, rows: int, batch: int) -> int:
+        """Return how many steps it takes over so many rows; `batch` is the detector's own."""
+        return self.steps if self.steps is not None else max(1, math.ceil(self.epochs * rows / (self.batch or batch)))
+
+    def rate_at(self, optimiser: Optimiser, done: float) -> float:
+        """Return the learning rate when a share (0 to 1) of the task is done."""
+        return optimiser.rate_at(self.span[0] + (self.span[1] - self.span[0]) * done)
+
 
 class Work(NamedTuple):
     """What a node shall do in one phase: keep something, train, answer queries; in this order.
@@ -138,6 +147,8 @@ class Optimiser(Settings):
         How it changes over the whole training, all rounds together: ``"constant"``, or falling to 0 along a ``"cosine"``.
     decay
         Weight decay.
+    momentum
+        Of ``"sgd"``.
     batch
         Rows a step.
     """
@@ -146,6 +157,7 @@ class Optimiser(Settings):
     rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
     batch: int = Field(default=64, ge=1)
 
     def rate_at(self, done: float) -> float:
@@ -193,12 +205,14 @@ class Learnable(Protocol):
         """Return [samples] float64 >= 0, higher = more anomalous, of inputs and the network's outputs."""
 
 
-class Trainer(Protocol):
-    """Carries out jobs: stacked, in a loop, or in little memory."""
+class Trainer(Settings, ABC):
+    """Base of those who carry out jobs: in a loop, or in little memory; the fields are settings."""
 
+    @abstractmethod
     def refuses(self, detector: Learnable, work: Work) -> str | None:
         """Say in one sentence why this work cannot be done here, or None."""
 
+    @abstractmethod
     def run(
         self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
     ) -> Iterator[tuple[str, Done, Memory]]:

@@ -1,0 +1,447 @@
+"""The trainer for little memory: carries tasks out in NumPy, within a stated number of bytes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar, cast
+
+import numpy as np
+from pydantic import BeforeValidator, Field, PrivateAttr
+
+from vedette.data.scaling import LIMIT, Scaler
+from vedette.data.stored import Stored
+from vedette.errors import DataUnusable, DetectorMisused, RecipeError, TrainingDiverged
+from vedette.message import Array, Channel, Memory, Vector
+from vedette.seeds import seed_of
+from vedette.settings import Settings
+from vedette.training.bench import Bench
+from vedette.training.layout import layout_of
+from vedette.training.lowmem.dense import Dense, dense_of
+from vedette.training.lowmem.descent import Loss, Schedule
+from vedette.training.lowmem.flat import FlatNetwork
+from vedette.training.lowmem.lesson import Lesson, Rate, Taught, teach
+from vedette.training.lowmem.network import Precision
+from vedette.training.lowmem.planner import LANES, Plan, Wish, planned, step_bytes
+from vedette.training.lowmem.process import FileRows, taught_apart
+from vedette.training.lowmem.rows import SCALED, Affine, HeldRows, Rows, ScaledRows
+from vedette.training.lowmem.update import STATES, Rule
+from vedette.training.pruning import compacted, expanded
+from vedette.training.queries import QUERIES
+from vedette.training.rows import TrainingRows
+from vedette.training.task import Distil, Done, Job, Layers, Learnable, Optimiser, Proximal, Task, Trainer, Work
+from vedette.training.trainer import DIVERGED, LoopTrainer
+
+__all__ = ["LowmemTrainer", "Penalty", "narrowed"]
+
+N = TypeVar("N", bound="Narrowable")
+
+MOMENTUM = 0.9
+"""Where the budget takes momentum instead of Adam."""
+
+UNITS = {"": 1, "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "KiB": 2**10, "MiB": 2**20}
+
+
+def _bytes(value: Any) -> Any:
+    """Read ``"256 kB"``."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)
+    if found is None or found[2] not in UNITS:
+        raise ValueError("write a number of bytes as '256 kB', '1.5 MB' or '512 KiB'")
+    return round(float(found[1]) * UNITS[found[2]])
+
+
+class Narrowable(Learnable, Protocol):
+    """A detector that can be copied with other settings."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None) -> Self:
+        """Return a copy."""
+
+
+class Penalty(Settings):
+    """The weight-elimination penalty with the adaptive lambda of Zakariyya et al. 2021, algorithm 2.
+
+    Parameters
+    ----------
+    weight
+        lambda at the start; 0 with no growth: no penalty.
+    growth
+        By how much lambda grows after a pass (delta lambda).
+    scale
+        w0: weights much smaller count as nothing, much larger ones as 1 each (eq. 4).
+    compared
+        What decides whether lambda grows: the ``"whole"`` loss with the penalty, as in the paper, or the ``"fit"`` to the rows alone; with
+        ``"fit"`` lambda also falls again where the fit got worse.
+    baseline
+        Losses of the plain network pass by pass, to compare with; if there are none, what the own fit was in the pass before.
+    """
+
+    weight: float = Field(default=0.0, ge=0)
+    growth: float = Field(default=0.0, ge=0)
+    scale: float = Field(default=0.01, gt=0)
+    compared: Literal["whole", "fit"] = "whole"
+    baseline: tuple[float, ...] = ()
+
+    def schedule(self, weight: float | None, pruned: float) -> Schedule:
+        """Return it as the descent takes it, with the lambda that it came to before."""
+        return Schedule(self.weight if weight is None else weight, self.growth, self.scale, pruned, self.compared, self.baseline)
+
+
+class LowmemTrainer(Trainer):
+    """Trains dense networks with NumPy alone, in buffers that are made once.
+
+    Parameters
+    ----------
+    memory_budget
+        Bytes that a training step may take, all told: ``"256 kB"``. What is left open below is chosen so that it fits. Rows are then
+        visited in an order that needs no list of them, so not in that of the ordinary trainer. None: no limit.
+    precision
+        How weights and gradients are kept, ``"float32"`` or ``"float16"`` (with a loss scale and stochastic rounding; arithmetic is float32
+        on small blocks). None: the budget decides, float32 without one.
+    micro_batches
+        Parts of a batch whose gradients add up before a step. None: the budget decides, 1 without one.
+    may_narrow, may_switch
+        Whether the budget may make hidden layers narrower, and take momentum or plain SGD instead of Adam. Narrower layers are settled
+        before a run begins, for all nodes alike.
+    penalty
+        What drives weights to zero.
+    prune
+        Weights that are smaller after a pass are set to zero and stay there; neurons that do nothing any more are left out of training.
+        0 prunes nothing.
+    together
+        Nodes whose equal tasks are trained side by side.
+    own_process
+        Train in a process of its own that holds little but NumPy; for rows of numbers in files.
+    nodes
+        Who trains like this; the others train with torch. All if empty.
+    """
+
+    memory_budget: Annotated[int | None, BeforeValidator(_bytes), Field(gt=0)] = None
+    precision: Precision | None = None
+    micro_batches: int | None = Field(default=None, ge=1)
+    may_narrow: bool = True
+    may_switch: bool = True
+    penalty: Penalty = Penalty()
+    prune: float = Field(default=0.0, ge=0)
+    together: int = Field(default=1, ge=1)
+    own_process: bool = False
+    nodes: tuple[str, ...] = ()
+
+    _resident: int = PrivateAttr(default=0)
+
+    def refuses(self, detector: Learnable, work: Work) -> str | None:
+        """Say in one sentence why this work cannot be done here, or None."""
+        for query in work.queries.values():
+            QUERIES[query.name]
+        if detector.adversary is not None:
+            return "training against evasion needs gradients of the inputs: take the trainer 'torch' (or leave out detector.hardening)"
+        for task in work.tasks:
+            if any(isinstance(term, Distil) for term in task.terms):
+                return "the trainer 'lowmem' has no room for a teacher beside the network: take the trainer 'torch' for this strategy"
+            if task.trains != "*":
+                return f"the trainer 'lowmem' trains whole networks, not '{task.trains}' alone: take the trainer 'torch' for this strategy"
+        return None
+
+    def run(
+        self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> Iterator[tuple[str, Done, Memory]]:
+        """Do the work of many nodes; see `vedette.training.task.Trainer`."""
+        waiting: list[_LeanBench] = []
+        for job in jobs:
+            if self.nodes and job.node not in self.nodes:
+                yield from LoopTrainer().run(detector, [job], channels, seed, round, phase)
+                continue
+            waiting.append(_LeanBench(self, detector, job, channels, seed, round, phase))
+            if len(waiting) == self.together:
+                yield from self._carried(waiting)
+                waiting = []
+        yield from self._carried(waiting)
+
+    def wish(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int, nodes: int = 1) -> Wish:
+        """Return what the budget has to make fit."""
+        assert self.memory_budget is not None
+        return Wish(
+            dense,
+            batch,
+            _rule(optimiser),
+            self.memory_budget,
+            self.precision,
+            self.micro_batches,
+            columns,
+            nodes,
+            self.may_narrow,
+            self.may_switch,
+        )
+
+    def plan(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int, nodes: int = 1) -> Plan:
+        """Say how a network is trained.
+
+        Raises
+        ------
+        RecipeError
+            It does not fit the budget.
+        """
+        if self.memory_budget is not None:
+            return planned(self.wish(dense, optimiser, batch, columns, nodes)._replace(may_narrow=False))
+        precision: Precision = self.precision or "float32"
+        rows, lanes, rule = -(-batch // (self.micro_batches or 1)), LANES[precision][0], _rule(optimiser)
+        return Plan(tuple(dense), rows, precision, lanes, rule, 1.0, step_bytes(dense, rows, precision, lanes, rule, columns, nodes))
+
+    @property
+    def resident(self) -> int:
+        """Most bytes that the last training process of its own held (VmHWM); 0 if there was none."""
+        return self._resident
+
+    def _carried(self, benches: Sequence[_LeanBench]) -> Iterator[tuple[str, Done, Memory]]:
+        for bench in benches:
+            with bench.told():
+                bench.begin()
+        for place in range(max((len(bench.job.work.tasks) for bench in benches), default=0)):
+            alike: dict[Any, list[_Ready]] = {}
+            for bench in benches:
+                if place < len(bench.job.work.tasks):
+                    with bench.told():
+                        ready = bench.ready(place)
+                    if ready is not None:
+                        alike.setdefault(ready.key if self.together > 1 else bench.job.node, []).append(ready)
+            for group in alike.values():
+                with group[0].bench.told():
+                    for ready, taught in zip(group, self._taught(group), strict=True):
+                        ready.bench.learned(ready, taught)
+        for bench in benches:
+            with bench.told():
+                done, memory = bench.ended()
+            yield bench.job.node, done, memory
+
+    def _taught(self, group: Sequence[_Ready]) -> list[Taught]:
+        lessons, rows = [ready.lesson for ready in group], [ready.rows for ready in group]
+        if not self.own_process:
+            return teach(lessons, [each.source() for each in rows])
+        found = []
+        for lesson, each in zip(lessons, rows, strict=True):
+            if each.file is None or each.scaling is None:
+                raise RecipeError(f"trainer.own_process is for rows of numbers in files, scaled each by itself: {each.why}")
+            taught, self._resident = taught_apart(lesson, each.file, each.scaling, each.label)
+            found.append(taught)
+        return found
+
+
+class _Source(NamedTuple):
+    """Where a node's rows come from: scaled a few at a time if they are numbers, else as they are handed out.
+
+    Attributes
+    ----------
+    rows
+        As any trainer takes them.
+    tight
+        Whether nothing is kept that grows with the rows.
+    scaling, file, label
+        What makes inputs of numbers, where they lie on disk, and what they are; None if they are not of that kind.
+    why
+        They are not.
+    """
+
+    rows: TrainingRows
+    tight: bool
+    scaling: Affine | None
+    file: FileRows | None
+    label: Array
+    why: str = ""
+
+    @classmethod
+    def of(cls, rows: TrainingRows, tight: bool) -> _Source:
+        """Look at rows."""
+        samples, scaler = rows.samples, rows.samples.scaler
+        label = rows.label if rows.all else rows.label[rows.ends]
+        if samples.window.size > 1 or rows.extra is not None:
+            return cls(rows, tight, None, None, label, "they are windows" if rows.extra is None else "some were made up")
+        affine = _affine(scaler)
+        if affine is None:
+            return cls(rows, tight, None, None, label, f"scaling '{scaler.scaling.numbers}', categories or masks work otherwise")
+        table = scaler.scaling.chosen(samples.table)
+        table = table if rows.all else table.take(rows.ends)
+        if not isinstance(table.matrix, Stored):
+            return cls(rows, tight, affine, None, label, "they lie in memory")
+        return cls(rows, tight, affine, FileRows(*table.matrix.where()), label)
+
+    def source(self) -> Rows:
+        """Return what fills blocks."""
+        if not self.tight or self.scaling is None:
+            return HeldRows(len(self.rows), lambda at: self.rows.take(at, keep=not self.tight), None if not self.tight else SCALED)
+        if self.file is not None:
+            return self.file.scaled(self.scaling, self.label)
+        numbers = self.rows.samples.scaler.scaling.chosen(self.rows.samples.table).numbers
+        ends = None if self.rows.all else self.rows.ends
+
+        def read(at: Array, into: Array) -> None:
+            np.take(numbers, at if ends is None else ends[at], axis=0, out=into, mode="clip")
+
+        return ScaledRows(read, numbers.dtype.type, numbers.shape[1], None, self.scaling, self.label)
+
+
+class _Ready(NamedTuple):
+    """A task that can begin.
+
+    Attributes
+    ----------
+    bench, network, role
+        Whose it is.
+    layers, kept
+        The network as it is trained, without neurons that do nothing, and which are left.
+    lesson, rows
+        What is done.
+    """
+
+    bench: _LeanBench
+    network: FlatNetwork
+    role: str
+    layers: Layers
+    kept: tuple[Array, ...]
+    lesson: Lesson
+    rows: _Source
+
+    @property
+    def key(self) -> Any:
+        """What tasks that are trained side by side have in common."""
+        passes = -(-len(self.rows.rows) // self.lesson.batch)
+        alike = self.lesson._replace(vector=None, seed=0, state=bool(self.lesson.state), anchor=None, dense=tuple(self.lesson.dense))  # type: ignore[arg-type]
+        return passes, alike
+
+
+class _LeanBench(Bench[FlatNetwork]):
+    def __init__(
+        self, settings: LowmemTrainer, detector: Learnable, job: Job, channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> None:
+        super().__init__(detector, job, channels, seed, round, phase)
+        self.settings = settings
+
+    def made(self, layers: Layers) -> FlatNetwork:
+        return FlatNetwork(layers)
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
+        except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
+            raise self.located(error) from None
+
+    def loaded(self, task: Task) -> FlatNetwork | None:
+        network = super().loaded(task)
+        received = any(channel.name in task.start and not isinstance(task.start[channel.name], str) for channel in self.channels)
+        if self.settings.prune and received:
+            # A mean of weights that most nodes pruned is small again.
+            self.network(task.role).prune(self.settings.prune)
+        return network
+
+    def ready(self, place: int) -> _Ready | None:
+        """Load what a task starts from, and say what is to be done; None if that was all."""
+        task, settings, optimiser = self.job.work.tasks[place], self.settings, self.detector.optimiser
+        network = self.loaded(task)
+        if network is None:
+            return None
+        rows, role = self.rows(task, place), task.role or self.detector.role
+        layers, vector = network.layers, network.vector()
+        kept: tuple[Array, ...] = ()
+        if settings.prune:
+            layers, vector, full, kept = compacted(layers, vector)
+            network.load(full)
+        dense, batch, tight = dense_of(layers), task.batch or optimiser.batch, settings.memory_budget is not None
+        plan = settings.plan(dense, optimiser, batch, len(rows.samples.scaler.number_places))
+        anchor = next((term for term in task.terms if isinstance(term, Proximal)), None)
+        lesson = Lesson(
+            dense,
+            vector.values,
+            "cross-entropy" if self.detector.learning == "supervised" else cast(Loss, self.detector.loss),
+            batch,
+            task.steps_over(len(rows), optimiser.batch),
+            Rule(plan.rule, optimiser.decay, optimiser.momentum or MOMENTUM),
+            Rate(plan.rate(_rule(optimiser)) * optimiser.rate, optimiser.schedule == "cosine", *task.span),
+            settings.penalty.schedule(self._state(role).get("lambda"), settings.prune),
+            plan.rows,
+            plan.precision,
+            plan.lanes,
+            seed_of(*self.path, "task", place),
+            tight,
+            self._kept(role, len(vector.values), STATES[plan.rule]) if task.keep_optimiser else {},
+            anchor.mu if anchor is not None else 0.0,
+            self._anchor(anchor, network, layers, kept) if anchor is not None else None,
+        )
+        return _Ready(self, network, role, layers, kept, lesson, _Source.of(rows, tight))
+
+    def _anchor(self, term: Proximal, network: FlatNetwork, layers: Layers, kept: tuple[Array, ...]) -> Array:
+        """Return the anchor of a network without the neurons that are left out."""
+        vector = network.vector(holds="weights") if term.anchor is None else term.anchor
+        return _narrow(network.layers, layers, vector.values, kept) if kept else vector.values
+
+    def _state(self, role: str) -> dict[str, Any]:
+        return {key.removeprefix(f"optimiser.{role}."): kept for key, kept in self.memory.items() if key.startswith(f"optimiser.{role}.")}
+
+    def _kept(self, role: str, size: int, names: Sequence[str]) -> Mapping[str, Any]:
+        """Return the state to go on from; none if neurons have been left out since, because it is that of a larger network."""
+        state = self._state(role)
+        whole = "steps" in state and all(name in state and len(state[name]) == size for name in names)
+        return {**{name: state[name] for name in names}, "steps": int(state["steps"])} if whole else {}
+
+    def learned(self, ready: _Ready, taught: Taught) -> None:
+        """Take over what came of a task."""
+        if not math.isfinite(taught.fit) or not np.isfinite(taught.vector).all():
+            raise TrainingDiverged(DIVERGED)
+        vector = Vector(taught.vector, layout_of(ready.layers).hash)
+        ready.network.load(expanded(ready.network.layers, vector, ready.kept) if ready.kept else vector)
+        self.fitted(ready.role, ready.lesson.steps, taught.fit)
+        task = next(task for task in self.job.work.tasks if (task.role or self.detector.role) == ready.role)
+        state: dict[str, Any] = {"lambda": taught.weight} if ready.lesson.schedule.growth else {}
+        state |= {**taught.state, "steps": float(taught.state["steps"])} if task.keep_optimiser else {}
+        self.memory |= {f"optimiser.{ready.role}.{name}": kept for name, kept in state.items()}
+
+
+def _narrow(layers: Layers, narrow: Layers, full: Array, kept: tuple[Array, ...]) -> Array:
+    """Return, of a network's parameters, those that are left when neurons are left out."""
+    layout = layout_of(narrow)
+    places = np.arange(1, layout.size + 1, dtype=np.float32)
+    at = expanded(layers, Vector(places, layout.hash), kept).values.astype(np.int64)
+    found = np.zeros(len(places), np.float32)
+    found[at[at > 0] - 1] = full[at > 0]
+    return found
+
+
+def narrowed(detector: N, trainer: LowmemTrainer, width: int) -> N:
+    """Return a detector with hidden layers as wide as a trainer's budget allows.
+
+    Parameters
+    ----------
+    detector
+        A learnable one, with ``hidden`` layers if it may be narrower.
+    trainer
+        Its budget.
+    width
+        Values of a sample.
+
+    Raises
+    ------
+    RecipeError
+        Nothing fits.
+    DetectorMisused
+        Its network is of another kind than this trainer knows.
+    """
+    wishes = [
+        trainer.wish(dense_of(layers), detector.optimiser, detector.optimiser.batch, width) for layers in detector.networks(width).values()
+    ]
+    share = min(planned(wish if hasattr(detector, "hidden") else wish._replace(may_narrow=False)).share for wish in wishes)
+    if share == 1:
+        return detector
+    hidden = tuple(max(1, round(units * share)) for units in detector.hidden)  # type: ignore[attr-defined]
+    return detector.model_copy(update={"hidden": hidden})
+
+
+def _affine(scaler: Scaler) -> Affine | None:
+    """Return a scaling that works on each number by itself, in a line; None if it is another."""
+    line = scaler.line
+    return None if line is None else Affine(*line, LIMIT, scaler.scaling.log)
+
+
+def _rule(optimiser: Optimiser) -> str:
+    return "momentum" if optimiser.name == "sgd" and optimiser.momentum else optimiser.name
