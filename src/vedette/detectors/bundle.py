@@ -18,6 +18,7 @@ from vedette.errors import CheckpointError, DataUnusable, DetectorMisused, Missi
 from vedette.files import read_memory, write_atomic, write_memory
 from vedette.settings import build, describe
 from vedette.training.layout import layout_of
+from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.pruning import compacted
 from vedette.version import __version__
 
@@ -29,7 +30,7 @@ MADE_UP = 2048
 LARGEST = 512 * 2**20
 """Bytes of a file; what is larger is no bundle of ours."""
 
-Engine = Literal["onnx", "torch"]
+Engine = Literal["onnx", "torch", "numpy"]
 
 
 def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] | None = None, model: bytes | None = None) -> None:
@@ -94,7 +95,8 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
     folder
         With ``detector.json``, ``weights.safetensors`` and, for networks, ``model.onnx``.
     engine
-        What runs a network: ONNX Runtime, which the base install has, or torch, by ``weights.safetensors``.
+        What runs a network: ONNX Runtime, which the base install has; torch, by ``weights.safetensors``; or NumPy, by the same, in the
+        least memory (dense networks only).
 
     Raises
     ------
@@ -118,9 +120,13 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
             layout_of(detector.layers).arrays(detector.weights_)
             if engine == "onnx":
                 if MODEL not in files:
-                    raise CheckpointError(f"it has no {MODEL}, and only torch can do without")
+                    raise CheckpointError(f"it has no {MODEL}, and only torch and NumPy can do without")
                 width = detector.window.size * detector.scaler.width
                 detector.run_by(OnnxNetwork(files[MODEL], width, str(folder / MODEL)))
+            elif engine == "numpy":
+                network = FlatNetwork(detector.layers)
+                network.load(detector.weights_)
+                detector.run_by(network)
         # What does not fit together shows when it scores.
         scores = detector.score_samples(np.zeros((1, detector.window.size * detector.scaler.width), dtype=np.float32))
         if scores.shape != (1,):

@@ -26,6 +26,9 @@ class Mlp(Classifier):
         Share of each hidden layer's units left out in training.
     batch_norm
         Whether each hidden layer is batch-normalised.
+    first_weights
+        ``"usual"``: drawn around 0, the more inputs the closer (torch's default); ``"unit"``: from 0 to 1, as Zakariyya et al. 2021 say
+        that they drew them, from where nothing is learned.
     activation
         Of the hidden layers: ``"leaky-relu"`` lets a hundredth of what is negative through, so that no unit ends at zero for good.
     """
@@ -34,6 +37,7 @@ class Mlp(Classifier):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     batch_norm: bool = False
     activation: Literal["relu", "leaky-relu"] = "relu"
+    first_weights: Literal["usual", "unit"] = "usual"
 
     @model_validator(mode="after")
     def _can_normalise(self) -> Self:
@@ -51,4 +55,7 @@ class Mlp(Classifier):
             layers.append({"name": f"{self.activation}{place}", "kind": self.activation})
             if self.dropout:
                 layers.append({"name": f"dropout{place}", "kind": "dropout", "share": self.dropout})
-        return {self.role: [*layers, *dense("output", widths[-1], 1, None)]}
+        layers += dense("output", widths[-1], 1, None)
+        if self.first_weights == "unit":
+            layers = [{**layer, "start": 0.5, "bound": 0.5} if layer["kind"] == "dense" else layer for layer in layers]
+        return {self.role: layers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import Field, PrivateAttr
 
@@ -14,11 +14,15 @@ from vedette.detectors.base import Detector
 from vedette.detectors.graph import OnnxNetwork
 from vedette.message import Array, Memory, Query, Vector
 from vedette.training.evasion import Evasion
+from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.networks import Network
-from vedette.training.task import Job, Layers, Optimiser, Task, Work
+from vedette.training.task import Job, Layers, Optimiser, Task, Trainer, Work
 from vedette.training.trainer import LoopTrainer
 
-__all__ = ["NetworkDetector", "dense"]
+__all__ = ["NetworkDetector", "Runner", "dense"]
+
+Runner: TypeAlias = Network | OnnxNetwork | FlatNetwork
+"""What runs a network: torch, ONNX Runtime, or NumPy alone."""
 
 
 class NetworkDetector(Detector):
@@ -39,7 +43,8 @@ class NetworkDetector(Detector):
     epochs: float = Field(default=20, ge=0)
     optimiser: Optimiser = Optimiser()
 
-    _network: Network | OnnxNetwork | None = PrivateAttr(default=None)
+    _network: Runner | None = PrivateAttr(default=None)
+    _trainer: Trainer = PrivateAttr(default_factory=LoopTrainer)
 
     @property
     def role(self) -> str:
@@ -74,7 +79,7 @@ class NetworkDetector(Detector):
             queries = {"own.inputs": Query("inputs")} if self.residual_summary == "inputs" else {}
         work = Work(tasks=(Task(role=self.role, epochs=self.epochs),), queries=queries)
         job = Job("fit", table, work, memory)
-        ((_, done, learned),) = LoopTrainer().run(self, [job], (), seed, 0, "train")
+        ((_, done, learned),) = self._trainer.run(self, [job], (), seed, 0, "train")
         return {**learned, **done.answers.tables}
 
     def score_samples(self, samples: Array) -> Array:
@@ -91,14 +96,27 @@ class NetworkDetector(Detector):
         """What that network learned."""
         return Vector(self.memory[f"network.{self.role}"], str(self.memory[f"layout.{self.role}"]))  # type: ignore[arg-type]
 
-    def network(self) -> Network | OnnxNetwork:
+    def network(self) -> Runner:
         """Return the network that scores, with its learned weights."""
         if self._network is None:
-            self._network = Network(self.layers)
-            self._network.load(self.weights_)
+            network = Network(self.layers) if isinstance(self._trainer, LoopTrainer) else FlatNetwork(self.layers)
+            network.load(self.weights_)
+            self._network = network
         return self._network
 
-    def run_by(self, network: Network | OnnxNetwork) -> Self:
+    def trained_by(self, trainer: Trainer) -> Self:
+        """Return a detector of the same settings that `fit` trains, and NumPy runs, by another trainer than torch.
+
+        Parameters
+        ----------
+        trainer
+            Such as ``LowmemTrainer(memory_budget="256 kB")``.
+        """
+        other = self.model_copy()
+        other._trainer = trainer
+        return other
+
+    def run_by(self, network: Runner) -> Self:
         """Score by this network from now on; it must be the one that was learned."""
         self._network = network
         return self

@@ -20,6 +20,7 @@ from vedette.evaluation.accounts import matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
 from vedette.evaluation.evasion import evasions_among
 from vedette.evaluation.followed import Followed
+from vedette.evaluation.footprint import footprint
 from vedette.evaluation.methods import POOLED, Bench, method_named, restored, runs_of
 from vedette.evaluation.plots import MOST_PEERS, Tradeoff
 from vedette.evaluation.reasons import reasons
@@ -112,6 +113,7 @@ class Experiment:
         self._traffic: dict[str, int] = {}
         self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
         self._evasions: list[dict[str, Any]] = []
+        self._footprints: list[dict[str, Any]] = []
         self._followed = Followed(checkpoints, resume)
         self._reasons: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
@@ -178,6 +180,7 @@ class Experiment:
             **self._accounts,
             "followed": self._followed.told(),
             "evasions": self._evasions,
+            "footprints": self._footprints,
             "reasons": self._reasons,
             "settings": self.recipe.model_dump(mode="json"),
         }
@@ -204,6 +207,9 @@ class Experiment:
                 result.curves.append(Curve(name, setting.protocol, setting.seed, made.curve))
             if first and made.detectors:
                 result.detectors[name] = made.detectors
+            if setting.recipe.footprint and setting.seed == self.seed:
+                with self._timed("footprint"):
+                    self._footprints += [found] if (found := footprint(name, setting, made)) else []
             for split, tests in setting.tests.items():
                 with self._timed(f"score {name}"):
                     scored = made.score(tests)

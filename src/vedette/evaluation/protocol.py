@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vedette.data.dataset import Dataset
 from vedette.data.table import Table, concat
@@ -41,6 +41,9 @@ class Protocol(Settings):
     leave_out
         What each fold tests on: one ``"group"`` (device, machine, experiment) that no node of the fold has seen, each in turn; or one
         stretch of ``"time"`` of every group, each in turn. "": one split, no folds.
+    within
+        ``"group"``: each group (device, machine, experiment) is an experiment of its own, a fold; its rows alone are split, and dealt out
+        to the nodes. "": all rows are split together.
     blocks
         Stretches of time, for ``leave_out = "time"``. No anomaly is cut in two: a border inside one moves to its end.
     anew
@@ -60,11 +63,18 @@ class Protocol(Settings):
     first: int = Field(default=0, ge=0)
     calibration: float = Field(default=0.0, ge=0, lt=0.9)
     leave_out: Literal["", "group", "time"] = ""
+    within: Literal["", "group"] = ""
     blocks: int = Field(default=5, ge=2)
     anew: bool = False
     labelled: bool = False
     sample: int = Field(default=0, ge=0)
     set: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_kind_of_folds(self) -> Self:
+        if self.within and self.leave_out:
+            raise ValueError("folds are either groups left out ('leave_out') or groups by themselves ('within'), not both")
+        return self
 
     def folds(self, dataset: Dataset, seed: int) -> dict[str, Callable[[], Parts]]:
         """Return, by the name of each fold, what makes its parts; a single split has the name "".
@@ -80,6 +90,8 @@ class Protocol(Settings):
         if self.sample and "all" in dataset.tables and self.sample < len(dataset.tables["all"]):
             drawn = stream(seed, "sample").choice(len(dataset.tables["all"]), self.sample, replace=False)
             dataset = Dataset(dataset.name, {"all": dataset.tables["all"].take(np.sort(drawn))}, dataset.ordered)
+        if self.within:
+            return {name: partial(self._alone, dataset, name, seed) for name in _names(dataset)}
         if not self.leave_out:
             return {"": lambda: self.parts(dataset, seed)}
         tested = dataset.tables["all" if "all" in dataset.tables else "test"]
@@ -96,6 +108,14 @@ class Protocol(Settings):
             return self.parts(Dataset(dataset.name, {"train": rest, "test": test}, dataset.ordered), seed)
 
         return {name: partial(parts, place) for place, name in enumerate(names)}
+
+    def _alone(self, dataset: Dataset, group: str, seed: int) -> Parts:
+        """Split the rows of one group."""
+        tables = {}
+        for name, table in dataset.tables.items():
+            assert table.group is not None
+            tables[name] = table.take(np.flatnonzero(table.group.places([group]) == 0))
+        return self.parts(Dataset(dataset.name, tables, dataset.ordered), seed)
 
     def in_order(self, dataset: Dataset) -> bool:
         """Tell whether test rows follow each other in time, none left out between them."""
@@ -227,6 +247,16 @@ def _whole_groups(table: Table, share: float, rng: np.random.Generator) -> Array
         held = min(max(round(share * len(codes)), 1), len(codes) - 1)
         out += rng.permutation(codes)[:held].tolist()
     return np.isin(table.group.codes, out)
+
+
+def _names(dataset: Dataset) -> list[str]:
+    """Return the names of all groups."""
+    found: dict[str, None] = {}
+    for table in dataset.tables.values():
+        if table.group is None:
+            raise DataUnusable(f"the rows of '{dataset.name}' know no devices or groups: none can be looked at by itself")
+        found |= dict.fromkeys(table.group.levels[code] for code in np.unique(table.group.codes))
+    return sorted(found)
 
 
 def _groups(name: str, table: Table, known: Sequence[str] = ()) -> tuple[Array, list[str]]:

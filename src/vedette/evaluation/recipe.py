@@ -32,8 +32,9 @@ from vedette.settings import Settings, assign, assignments, build, describe, nam
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
 from vedette.training.evasion import Evasion
+from vedette.training.task import Trainer
 from vedette.training.trainer import LoopTrainer
-from vedette.training.trainers import AnyTrainer
+from vedette.training.trainers import TRAINERS, AnyTrainer
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
 
@@ -53,6 +54,10 @@ def _federable(detector: Any) -> Any:
 AnyStrategy: TypeAlias = Annotated[Strategy, *named(STRATEGIES)]
 
 
+Changes: TypeAlias = Annotated[dict[str, Any], BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given)]
+"""Settings that differ from those of the recipe's part, or a part of its own, by its name alone or with settings."""
+
+
 class Variant(Settings):
     """A further detector for the table, by how it is trained.
 
@@ -70,13 +75,14 @@ class Variant(Settings):
     topology
         Who hears whom, if not as the recipe says.
     trainer
-        Who trains it, if not as the recipe says.
+        Who trains it, if not the recipe's trainer: settings, with its name. Without a name it is the recipe's trainer, with these settings
+        changed.
     """
 
     detector: dict[str, Any] = {}
-    strategy: Annotated[dict[str, Any], BeforeValidator(lambda given: {"name": given} if isinstance(given, str) else given)] = {}
+    strategy: Changes = {}
     topology: AnyTopology | None = None
-    trainer: AnyTrainer | None = None
+    trainer: Changes = {}
     trained: Literal["local", "centralised", "federated", "fine-tuned"] = "centralised"
 
 
@@ -132,6 +138,9 @@ class Recipe(Settings):
     follow
         After every so many rounds, detectors learned in rounds are scored on the test rows as they were if training ended there, and
         after the last; 0: only in the end. Nothing is chosen by it.
+    footprint
+        Whether to measure what training takes in memory, time and energy: of every method that trains a network, on the first seed, in
+        processes that do nothing else.
     fine_tuning
         Epochs that each node trains on alone after the federation, in the method ``"fine-tuned"``.
     seeds
@@ -163,6 +172,7 @@ class Recipe(Settings):
     diagnostics: tuple[Diagnostic, ...] = ()
     evasions: tuple[Evasion, ...] = ()
     follow: int = Field(default=0, ge=0)
+    footprint: bool = False
     fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)
     quick: dict[str, Any] = {}
@@ -182,6 +192,7 @@ class Recipe(Settings):
         demand_fitting(self.detector, self.strategy)
         for name in self.variants:
             self.variant(name)
+            self.trainer_of(name)
         if self.diagnostics and not {"flag-all", "random"} <= set(self.methods):
             raise ValueError("diagnostics can only be read beside 'flag-all' and 'random': list both under 'methods'")
         return self
@@ -240,6 +251,18 @@ class Recipe(Settings):
         fields = STRATEGIES[str(given.get("name", named["name"]))].model_fields
         kept = {key: value for key, value in inherited.items() if key in fields or key == "name"}
         return build(STRATEGIES, {**kept, **given}, f"variants.{variant}.strategy")
+
+    def trainer_of(self, variant: str) -> Trainer:
+        """Return who trains a variant.
+
+        Raises
+        ------
+        UnknownName, RecipeError
+            No such trainer or setting.
+        """
+        given = self.variants[variant].trainer
+        own = given if "name" in given else {**describe(TRAINERS, self.trainer), **given}
+        return build(TRAINERS, own, f"variants.{variant}.trainer") if given else self.trainer
 
     def chosen_protocols(self, wanted: ProtocolName | None = None) -> list[ProtocolName]:
         """Return the protocols to run: the wanted one, else the recipe's choice; ``"both"`` means all there are.

@@ -79,6 +79,12 @@ def _weighted(inputs: int, outputs: int, *size: int) -> Sequence[Held]:
     return Held("weight", (outputs, inputs, *size), bound=bound), Held("bias", (outputs,), bound=bound)
 
 
+def _dense(layer: Layer) -> Sequence[Held]:
+    """Weights and biases; a layer may say where its first values are drawn from."""
+    usual = _weighted(layer["inputs"], layer["outputs"])
+    return [held._replace(start=layer.get("start", held.start), bound=layer.get("bound", held.bound)) for held in usual]
+
+
 def _batch_norm(layer: Layer) -> Sequence[Held]:
     width = (layer["width"],)
     return Held("weight", width, start=1.0), Held("bias", width), Held("running_mean", width, True), Held("running_var", width, True, 1.0)
@@ -154,9 +160,7 @@ def _attend(module: Any, x: Tensor) -> Tensor:
 
 LAYERS: Mapping[str, LayerKind] = {
     # On samples of steps a dense layer works on each step by itself ("time-distributed").
-    "dense": LayerKind(
-        lambda layer: needs_torch().nn.Linear(layer["inputs"], layer["outputs"]), lambda layer: _weighted(layer["inputs"], layer["outputs"])
-    ),
+    "dense": LayerKind(lambda layer: needs_torch().nn.Linear(layer["inputs"], layer["outputs"]), _dense),
     "lstm": LayerKind(_lstm_module, _lstm),
     # Works on channels of values, as "steps" and "turn" make them, and keeps their length; so do the two below.
     "conv": LayerKind(_conv_module, lambda layer: _weighted(layer["inputs"], layer["outputs"], layer["kernel"])),

@@ -31,6 +31,7 @@ class Look(NamedTuple):
 FIXED = {
     "flag-all": Look(GREY, "1 3"),
     "random": Look(GREY, "6 3"),
+    "majority": Look(GREY, "4 2 1 2"),
     "timetable": Look(GREY, "8 2 2 2"),
     "untrained": Look(GREY),
     "variance-distance": Look(SKY),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vedette.evaluation.plots.canvas import WIDTH, canvas, drawing, logarithmic, place, svg
 from vedette.evaluation.plots.looks import Look
+from vedette.evaluation.plots.text import in_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,9 +114,4 @@ def _upright(axes: Axes, panel: int, values: Sequence[float], rounds: int) -> No
     else:
         axes.set_ylim(0, max(high * 1.08, 1.0))
     if panel == 2:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _bytes(value)))
-
-
-def _bytes(value: float) -> str:
-    unit = next((unit for unit in range(4) if value < 999.5 * 1000**unit), 4)
-    return f"{value / 1000**unit:g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: in_bytes(value)))

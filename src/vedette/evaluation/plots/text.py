@@ -1,4 +1,4 @@
-"""Users' text in figures and pages: harmless to lay out, and how wide it is."""
+"""Text in figures and pages: users' made harmless to lay out, how wide it is, and bytes at the ticks of an axis."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = ["label_width", "printable"]
+__all__ = ["in_bytes", "label_width", "printable"]
 
 
 def printable(text: object, cells: int = 200) -> str:
@@ -24,6 +24,12 @@ def printable(text: object, cells: int = 200) -> str:
 def label_width(labels: Iterable[str]) -> float:
     """Return the room in pixels that the widest label of a figure needs, with a gap after it."""
     return 7.7 * max(map(_cells, labels)) + 14
+
+
+def in_bytes(value: float) -> str:
+    """Write a round number of bytes in powers of 1,000, no digit more than it has: ``30 kB``."""
+    unit = next((unit for unit in range(4) if value < 999.5 * 1000**unit), 4)
+    return f"{value / 1000**unit:g} {('B', 'kB', 'MB', 'GB', 'TB')[unit]}"
 
 
 def _cells(text: str) -> int:

@@ -11,6 +11,7 @@ from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.diagnostics import diagnostic_tables
 from vedette.evaluation.report.evasions import evasions_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
+from vedette.evaluation.report.footprints import footprints_of
 from vedette.evaluation.report.leaks import leaks_said
 from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.peers import peers_of
@@ -72,7 +73,7 @@ def write_report(
 
 def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[Trace], holdings: Sequence[Holding]) -> dict[str, Any]:
     used = {row["method"] for row in run["rows"]} | {curve.method for curve in curves} | {trace.method for trace in traces}
-    used |= {each["method"] for each in run.get("followed") or []}
+    used |= {each["method"] for key in ("followed", "footprints") for each in run.get(key) or []}
     looks, lines = styles(used), lines_of(run["rows"])
     protocols = sorted({protocol for protocol, _, _ in lines})
     tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
@@ -108,6 +109,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "trust": trust_of(run),
         "sharing": sharing_of(run),
         "evasions": evasions_of(run),
+        "footprints": footprints_of(run, looks),
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),
         "splits": splits_of(run, protocols),

@@ -15,6 +15,7 @@ from vedette.settings import build
 __all__ = ["facts_of", "flat", "methods_of", "splits_of", "thresholds_of", "under"]
 
 METHODS = {
+    "majority": "what most training rows are, for every row",
     "timetable": "the place of a row in its recording alone, as training rows have it; no reading is looked at",
     "untrained": "the same detector before any training",
     "variance-distance": "the distance from the mean in units of each feature’s spread, from all data in one place",
@@ -107,6 +108,9 @@ def splits_of(run: Mapping[str, Any], protocols: Sequence[str]) -> list[str]:
         if (left := split.get("leave_out")) in LEFT_OUT:
             shown = f"Under the {protocol} protocol: " if len(protocols) > 1 else ""
             said.append(f"{shown}{LEFT_OUT[left]}. Figures are means over these folds, and so is the spread over seeds.")
+        if split.get("within"):
+            shown = f"Under the {protocol} protocol, each" if len(protocols) > 1 else "Each"
+            said.append(f"{shown} {split['within']} is an experiment of its own; figures are means over them.")
         if (rule := split.get("split")) in SPLITS:
             purposes = (("validation", "for validation"), ("calibration", "to set thresholds by"))
             shares = [f"{share * 100:g} % of the training rows {purpose}; " for key, purpose in purposes if (share := split.get(key))]

@@ -28,7 +28,7 @@ __all__ = [
     "value_of",
 ]
 
-REFERENCES = ("flag-all", "random", "timetable")
+REFERENCES = ("flag-all", "random", "majority", "timetable")
 
 Row = Mapping[str, Any]
 """One row of metrics.json."""

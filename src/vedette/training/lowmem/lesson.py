@@ -124,7 +124,7 @@ class _Shuffled(NamedTuple):
         return self.rows[start:stop]
 
 
-def teach(lessons: Sequence[Lesson], rows: Sequence[Rows]) -> list[Taught]:
+def teach(lessons: Sequence[Lesson], rows: Sequence[Rows], on_steps: Callable[[], None] = lambda: None) -> list[Taught]:
     """Carry out lessons that are alike in all but vector, seed, state and anchor, side by side.
 
     Parameters
@@ -133,6 +133,8 @@ def teach(lessons: Sequence[Lesson], rows: Sequence[Rows]) -> list[Taught]:
         At least one.
     rows
         Of each.
+    on_steps
+        Called after the last step, before what came of them is handed over.
     """
     first, count = lessons[0], len(lessons)
     nodes = (count,) if count > 1 else ()
@@ -161,6 +163,7 @@ def teach(lessons: Sequence[Lesson], rows: Sequence[Rows]) -> list[Taught]:
         first.schedule,
         pull,
     )
+    on_steps()
     fits = found.fit.reshape(count)
     states = {name: kept.reshape(count, -1) for name, kept in updater.state.items()}
     return [

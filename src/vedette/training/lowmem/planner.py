@@ -151,8 +151,16 @@ def planned(wish: Wish) -> Plan:
     raise RecipeError(
         f"no step fits {wish.budget:,} bytes: the smallest way ({smallest.says(wish)}) takes {smallest.bytes:,}"
         + (f"; {' and '.join(settled)} leave no more choice" if settled else "")
-        + "; raise trainer.memory_budget or take a smaller network"
+        + f"; raise trainer.memory_budget or take a smaller network{_hint(wish)}"
     )
+
+
+def _hint(wish: Wish) -> str:
+    """Say which narrower network would fit, if one does."""
+    if wish.may_narrow:
+        return ""
+    narrower = next((plan for plan in _ways(wish._replace(may_narrow=True)) if plan.bytes <= wish.budget), None)
+    return "" if narrower is None else f": hidden layers of {', '.join(str(layer.outputs) for layer in narrower.dense[:-1])} would fit"
 
 
 def _ways(wish: Wish) -> Iterator[Plan]:

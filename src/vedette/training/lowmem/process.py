@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -77,13 +78,13 @@ def peak_resident() -> int:
         return 0
 
 
-def taught_apart(lesson: Lesson, rows: FileRows, scaling: Affine, label: Array) -> tuple[Taught, int]:
+def taught_apart(lesson: Lesson, rows: FileRows, scaling: Affine, label: Array) -> tuple[Taught, int, float]:
     """Carry a lesson out in a process of its own.
 
     Returns
     -------
     tuple
-        What came of it, and the most bytes that the process held.
+        What came of it, the most bytes that the process held, and the seconds it trained.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def taught_apart(lesson: Lesson, rows: FileRows, scaling: Affine, label: Array) 
     taught = Taught(
         result["out.vector"], float(found["fit"]), found["weight"], {**state, "steps": found["steps"]}, found["overflows"], found["bytes"]
     )
-    return taught, int(found["resident"])
+    return taught, int(found["resident"]), float(found["seconds"])
 
 
 def main() -> None:
@@ -159,17 +160,19 @@ def main() -> None:
     assert middle is not None
     assert label is not None
     rows = FileRows(**{**file, "rows": file["rows"] if numbers is None else numbers, "chosen": held("chosen")})
+    begin = time.perf_counter()
     try:
         (taught,) = teach([lesson], [rows.scaled(Affine(shift, scale, middle, said["limit"], said["log"]), label)])
     except StorageError as error:
         sys.stdout.write(json.dumps({"error": str(error)}))
         return
+    seconds = time.perf_counter() - begin
     np.save(f"{folder}/out.vector.npy", taught.vector)
     for name, kept in taught.state.items():
         if isinstance(kept, np.ndarray):
             np.save(f"{folder}/out.state.{name}.npy", kept)
     answer = {"fit": taught.fit, "weight": taught.weight, "steps": taught.state["steps"], "overflows": taught.overflows}
-    sys.stdout.write(json.dumps({**answer, "bytes": taught.bytes, "resident": peak_resident()}))
+    sys.stdout.write(json.dumps({**answer, "bytes": taught.bytes, "resident": peak_resident(), "seconds": seconds}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import tracemalloc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar, cast
@@ -102,7 +103,7 @@ class LowmemTrainer(Trainer):
         How weights and gradients are kept, ``"float32"`` or ``"float16"`` (with a loss scale and stochastic rounding; arithmetic is float32
         on small blocks). None: the budget decides, float32 without one.
     micro_batches
-        Parts of a batch whose gradients add up before a step. None: the budget decides, 1 without one.
+        Parts of a batch whose gradients add up before a step. 0: the budget decides, 1 without one.
     may_narrow, may_switch
         Whether the budget may make hidden layers narrower, and take momentum or plain SGD instead of Adam. Narrower layers are settled
         before a run begins, for all nodes alike.
@@ -119,9 +120,9 @@ class LowmemTrainer(Trainer):
         Who trains like this; the others train with torch. All if empty.
     """
 
-    memory_budget: Annotated[int | None, BeforeValidator(_bytes), Field(gt=0)] = None
+    memory_budget: Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_bytes)] = None
     precision: Precision | None = None
-    micro_batches: int | None = Field(default=None, ge=1)
+    micro_batches: int = Field(default=0, ge=0)
     may_narrow: bool = True
     may_switch: bool = True
     penalty: Penalty = Penalty()
@@ -131,6 +132,7 @@ class LowmemTrainer(Trainer):
     nodes: tuple[str, ...] = ()
 
     _resident: int = PrivateAttr(default=0)
+    _seconds: float = PrivateAttr(default=0.0)
 
     def refuses(self, detector: Learnable, work: Work) -> str | None:
         """Say in one sentence why this work cannot be done here, or None."""
@@ -169,7 +171,7 @@ class LowmemTrainer(Trainer):
             _rule(optimiser),
             self.memory_budget,
             self.precision,
-            self.micro_batches,
+            self.micro_batches or None,
             columns,
             nodes,
             self.may_narrow,
@@ -191,9 +193,51 @@ class LowmemTrainer(Trainer):
         return Plan(tuple(dense), rows, precision, lanes, rule, 1.0, step_bytes(dense, rows, precision, lanes, rule, columns, nodes))
 
     @property
+    def tight(self) -> bool:
+        """Whether nothing is kept that grows with the rows: they are read and scaled when they are needed, in an order without a list."""
+        return self.memory_budget is not None or self.own_process
+
+    def planned_for(self, detector: Learnable, width: int) -> Plan:
+        """Say how a detector's network for samples of so many values is trained.
+
+        Raises
+        ------
+        RecipeError
+            It does not fit the budget.
+        """
+        return self.plan(dense_of(detector.networks(width)[detector.role]), detector.optimiser, detector.optimiser.batch, width)
+
+    def says(self, detector: Learnable, width: int) -> str:
+        """Say in one sentence what the budget chose for a detector of so many values and what it costs; nothing where there is none."""
+        if self.memory_budget is None:
+            return ""
+        wish = self.wish(dense_of(detector.networks(width)[detector.role]), detector.optimiser, detector.optimiser.batch, width)
+        return planned(wish).says(wish)
+
+    def measured_step(self, detector: Learnable, job: Job, seed: int) -> int:
+        """Return the peak bytes that are allocated while the steps of a job's first task are taken, buffers included (tracemalloc)."""
+        ready = _LeanBench(self, detector, job, (), seed, 0, "train").ready(0)
+        if ready is None:
+            return 0
+        most: list[int] = []
+        # What is imported or cached when it is first used belongs to no step.
+        teach([ready.lesson._replace(steps=1)], [ready.rows.source()])
+        tracemalloc.start()
+        try:
+            teach([ready.lesson], [ready.rows.source()], lambda: most.append(tracemalloc.get_traced_memory()[1]))
+        finally:
+            tracemalloc.stop()
+        return most[0]
+
+    @property
     def resident(self) -> int:
         """Most bytes that the last training process of its own held (VmHWM); 0 if there was none."""
         return self._resident
+
+    @property
+    def seconds(self) -> float:
+        """How long the last training process of its own trained, without its start; 0 if there was none."""
+        return self._seconds
 
     def _carried(self, benches: Sequence[_LeanBench]) -> Iterator[tuple[str, Done, Memory]]:
         for bench in benches:
@@ -224,7 +268,7 @@ class LowmemTrainer(Trainer):
         for lesson, each in zip(lessons, rows, strict=True):
             if each.file is None or each.scaling is None:
                 raise RecipeError(f"trainer.own_process is for rows of numbers in files, scaled each by itself: {each.why}")
-            taught, self._resident = taught_apart(lesson, each.file, each.scaling, each.label)
+            taught, self._resident, self._seconds = taught_apart(lesson, each.file, each.scaling, each.label)
             found.append(taught)
         return found
 
@@ -348,7 +392,7 @@ class _LeanBench(Bench[FlatNetwork]):
         if settings.prune:
             layers, vector, full, kept = compacted(layers, vector)
             network.load(full)
-        dense, batch, tight = dense_of(layers), task.batch or optimiser.batch, settings.memory_budget is not None
+        dense, batch, tight = dense_of(layers), task.batch or optimiser.batch, settings.tight
         plan = settings.plan(dense, optimiser, batch, len(rows.samples.scaler.number_places))
         anchor = next((term for term in task.terms if isinstance(term, Proximal)), None)
         lesson = Lesson(
