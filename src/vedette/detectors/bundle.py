@@ -27,6 +27,8 @@ __all__ = ["Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle
 SCHEMA = "vedette.bundle/1"
 ABOUT, WEIGHTS, MODEL = "detector.json", "weights.safetensors", "model.onnx"
 MADE_UP = 2048
+LIVE_ROWS = 8
+"""Rows that NumPy runs through a network at once where memory is what is short."""
 LARGEST = 512 * 2**20
 """Bytes of a file; what is larger is no bundle of ours."""
 
@@ -124,8 +126,9 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
                 width = detector.window.size * detector.scaler.width
                 detector.run_by(OnnxNetwork(files[MODEL], width, str(folder / MODEL)))
             elif engine == "numpy":
-                network = FlatNetwork(detector.layers)
-                network.load(detector.weights_)
+                narrow = compacted(detector.layers, detector.weights_)
+                network = FlatNetwork(narrow.layers, LIVE_ROWS)
+                network.load(narrow.vector)
                 detector.run_by(network)
         # What does not fit together shows when it scores.
         scores = detector.score_samples(np.zeros((1, detector.window.size * detector.scaler.width), dtype=np.float32))

@@ -22,7 +22,7 @@ class Dense(NamedTuple):
     activation
         One of `ACTIVATIONS`; "" for none.
     slope
-        Of ``"leaky-relu"``, what it lets through of negative values.
+        Of ``"leaky-relu"``, what it lets through of negative values; above 0, 1 at most.
     """
 
     inputs: int
@@ -42,7 +42,7 @@ def dense_of(layers: Sequence[Mapping[str, Any]]) -> list[Dense]:
     Raises
     ------
     DetectorMisused
-        It has other layers than dense ones, each with one activation at most.
+        It has other layers than dense ones, each with one activation at most, or slopes that are not from 0 to 1.
     """
     found: list[Dense] = []
     for layer in layers:
@@ -50,7 +50,10 @@ def dense_of(layers: Sequence[Mapping[str, Any]]) -> list[Dense]:
         if kind == "dense":
             found.append(Dense(int(layer["inputs"]), int(layer["outputs"])))
         elif kind in ACTIVATIONS and found and not found[-1].activation:
-            found[-1] = found[-1]._replace(activation=kind, slope=float(layer.get("slope", 0.01)))
+            slope = float(layer.get("slope", 0.01)) if kind == "leaky-relu" else 0.01
+            if not 0 <= slope <= 1:
+                raise DetectorMisused(f"training in little memory knows slopes from 0 to 1; the layer '{layer['name']}' has {slope:g}")
+            found[-1] = found[-1]._replace(activation=kind if slope else "relu", slope=slope)
         else:
             raise DetectorMisused(
                 f"training in little memory knows dense layers, each with one activation ({', '.join(ACTIVATIONS)}); "

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.network import DenseNetwork
+from vedette.training.lowmem.network import DenseNetwork, logistic, pass_back, sparing
 from vedette.training.lowmem.rows import Rows
 from vedette.training.lowmem.update import Elimination, Updater
 
@@ -51,6 +51,9 @@ class Schedule(NamedTuple):
 
 PLAIN = Schedule()
 
+NUMBERED = 64
+"""Rows whose numbers are worked out at once, so that these take no more memory where batches are large."""
+
 
 class Descended(NamedTuple):
     """What came of it.
@@ -58,7 +61,7 @@ class Descended(NamedTuple):
     Attributes
     ----------
     fit
-        [*nodes] mean loss over the rows of the last pass, without penalty; not finite if it diverged.
+        [*nodes] mean loss over the last steps, as many as make a pass, without penalty; not finite if it diverged.
     weight
         lambda at the end.
     """
@@ -67,6 +70,7 @@ class Descended(NamedTuple):
     weight: float
 
 
+@sparing()
 def descend(
     network: DenseNetwork,
     updater: Updater,
@@ -106,37 +110,53 @@ def descend(
     passes = math.ceil(int(counts.max()) / batch)
     weight, before = schedule.weight, math.inf
     orders: Sequence[Order] = ()
-    nodes = len(rows)
-    wide = network.inputs.reshape(nodes, network.rows, -1)
-    labels, shares = np.zeros((nodes, network.rows), np.float32), np.zeros((nodes, network.rows), np.float32)
-    total, seen = np.zeros(nodes), np.zeros(nodes)
+    # Loss and rows of the pass, which decide on lambda, and of the last steps, which are what the ordinary trainer reports.
+    total, last = np.zeros((2, len(rows))), np.zeros((2, len(rows)))
     for step in range(steps):
         number, place = divmod(step, passes)
         if not place:
-            orders, total, seen = order(number), np.zeros(nodes), np.zeros(nodes)
-        ends = np.minimum((place + 1) * batch, counts)
-        held = ends - place * batch
+            orders, total[:] = order(number), 0
+        begin, held = place * batch, np.minimum(counts - place * batch, batch)
+        found = np.zeros(len(rows))
         for start in range(0, int(held.max()), network.rows):
-            most = 0
-            shares[:] = 0
-            for node in range(nodes):
-                first = place * batch + start
-                count = min(int(ends[node]) - first, network.rows)
-                if count > 0:
-                    rows[node].fill(orders[node].take(first, first + count), wide[node, :count], labels[node, :count])
-                    shares[node, :count] = updater.scale / held[node]
-                    most = max(most, count)
+            most = _fill(network, rows, orders, begin + start, np.minimum(held - start, network.rows), updater.scale / held)
             network.forward(most)
-            total += _loss(network, labels[:, :most], shares[:, :most], loss, nodes) / updater.scale * held
+            found += _loss(network, most, loss) * (held / updater.scale)
             network.backward(most, first=not start)
-        seen += held
+        total += found, held
+        if steps - step <= passes:
+            last += found, held
         penalty = Elimination(weight, schedule.scale) if weight else None
         updater.step(rate(step / steps), penalty, pull)
         if place == passes - 1:
-            weight, before = _adapted(updater, schedule, weight, before, number, float((total / seen).mean()))
+            weight, before = _adapted(updater, schedule, weight, before, number, float((total[0] / total[1]).mean()))
             if schedule.pruned:
                 updater.prune(schedule.pruned)
-    return Descended((total / np.maximum(seen, 1)).reshape(network.nodes), weight)
+    return Descended((last[0] / np.maximum(last[1], 1)).reshape(network.nodes), weight)
+
+
+def _fill(network: DenseNetwork, rows: Sequence[Rows], orders: Sequence[Order], begin: int, counts: Array, shares: Array) -> int:
+    """Read a micro-batch of each node into the network; return how many rows the largest has.
+
+    Parameters
+    ----------
+    begin
+        At which place of each node's order it begins.
+    counts
+        [nodes] int, rows of each; some have none left.
+    shares
+        [nodes], of each of its rows in the loss.
+    """
+    nodes = len(rows)
+    inputs, labels = network.inputs.reshape(nodes, network.rows, -1), network.labels.reshape(nodes, -1)
+    parts = network.shares.reshape(nodes, -1)
+    parts[:] = 0
+    for node, (count, share) in enumerate(zip(counts.tolist(), shares.tolist(), strict=True)):
+        for start in range(0, count, NUMBERED):
+            some = slice(start, min(start + NUMBERED, count))
+            rows[node].fill(orders[node].take(begin + some.start, begin + some.stop), inputs[node, some], labels[node, some])
+        parts[node, : max(count, 0)] = share
+    return int(counts.max())
 
 
 def _adapted(updater: Updater, schedule: Schedule, weight: float, before: float, number: int, fit: float) -> tuple[float, float]:
@@ -150,28 +170,29 @@ def _adapted(updater: Updater, schedule: Schedule, weight: float, before: float,
     return (weight + schedule.growth if whole <= wanted else weight), fit
 
 
-def _loss(network: DenseNetwork, labels: Array, shares: Array, loss: Loss, nodes: int) -> Array:
-    """Return the loss of the rows just run, weighted by `shares`, [nodes] float64, and leave its gradient in `outputs`."""
-    rows = labels.shape[1]
-    outputs = network.outputs.reshape(nodes, network.rows, -1)[:, :rows]
-    if loss == "cross-entropy":
-        logits = outputs[..., 0]
-        found = (np.logaddexp(0, logits) - labels * logits) * shares
-        logits *= 0.5
-        np.tanh(logits, out=logits)
-        logits += 1
-        logits *= 0.5
-        logits -= labels
-        logits *= shares
-        return np.asarray(found.sum(axis=1, dtype=np.float64))
-    values = outputs.shape[2]
-    outputs -= network.inputs.reshape(nodes, network.rows, -1)[:, :rows]
-    if loss == "mse":
-        found = np.einsum("nrv,nrv,nr->n", outputs, outputs, shares) / values
-        outputs *= 2 / values
-    else:
-        found = np.einsum("nrv,nr->n", np.abs(outputs), shares) / values
-        np.sign(outputs, out=outputs)
-        outputs *= 1 / values
-    outputs *= shares[..., None]
-    return np.asarray(found, dtype=np.float64)
+def _loss(network: DenseNetwork, rows: int, loss: Loss) -> Array:
+    """Return the loss of the rows just run, weighted by the network's shares, [nodes] float64, and leave in `outputs` what to pass back."""
+    outputs, labels, shares = network.outputs[..., :rows, :], network.labels[..., :rows, None], network.shares[..., :rows]
+    found = np.zeros(shares.shape, np.float32)
+    for block, values, slope in network.aside(outputs):
+        if loss == "cross-entropy":
+            found += (np.logaddexp(0, values) - labels * values)[..., 0]
+            np.copyto(slope, values)
+            logistic(slope)
+            slope -= labels
+        else:
+            inputs, width = network.inputs[..., :rows, block], outputs.shape[-1]
+            np.subtract(values, inputs, out=slope)
+            if loss == "mse":
+                found += np.einsum("...rv,...rv->...r", slope, slope) / width
+                slope *= 2 / width
+            else:
+                # Worked out once more for its signs, because there is no room for both.
+                np.abs(slope, out=slope)
+                found += slope.sum(axis=-1) / width
+                np.subtract(values, inputs, out=slope)
+                np.sign(slope, out=slope)
+                slope *= 1 / width
+        slope *= shares[..., None]
+        pass_back(values, slope, network.dense[-1])
+    return np.atleast_1d(np.einsum("...r,...r->...", found, shares)).astype(np.float64)

@@ -43,6 +43,12 @@ class Scattered:
         half, mask = np.uint64(self._half), np.uint64((1 << self._half) - 1)
         left, right = at >> half, at & mask
         for key in self._keys:
-            mixed = (right + np.uint64(key)) * np.uint64(0x9E3779B97F4A7C15)
-            left, right = right, left ^ ((mixed >> np.uint64(29)) & mask)
+            mixed = right + np.uint64(key)
+            mixed *= np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            mixed >>= np.uint64(32)
+            mixed &= mask
+            mixed ^= left
+            left, right = right, mixed
         return (left << half) | right

@@ -20,7 +20,7 @@ __all__ = ["Plan", "Wish", "planned", "step_bytes"]
 PYTHON = 16_000
 """Bytes of Python's own objects while a step runs: views, numbers of rows, shares (tests/training/test_lowmem_memory.py)."""
 
-LANES = {"float32": (64, 16), "float16": (16, 8)}
+LANES = {"float32": (64, 16), "float16": (64, 32, 16, 8)}
 """Rows of a weight matrix worked on at once; fewer take less memory and more time."""
 
 RATES = {"adam": 1.0, "adamw": 1.0, "momentum": 10.0, "sgd": 100.0}

@@ -84,7 +84,9 @@ class Affine(NamedTuple):
             numbers /= self.scale
         np.isnan(numbers, out=missing)
         np.copyto(numbers, self.middle, where=missing)
-        np.clip(numbers, -self.limit, self.limit, out=numbers)
+        # Not np.clip, for which NumPy buffers both limits.
+        np.maximum(numbers, -self.limit, out=numbers)
+        np.minimum(numbers, self.limit, out=numbers)
 
 
 def scaling_buffers(columns: int, width: int, kind: type[Any]) -> Buffers:
@@ -135,6 +137,11 @@ class ScaledRows:
             some = at[start : start + SCALED]
             raw, numbers = self._raw[: len(some)], self._numbers[: len(some)]
             self.read(some, raw)
-            np.copyto(numbers, raw if self.chosen is None else raw[:, self.chosen])
+            if self.chosen is None:
+                np.copyto(numbers, raw)
+            else:
+                # Chosen into room that is idle; with another mode than "clip" NumPy would buffer it.
+                wanted = self._spare.reshape(-1).view(raw.dtype)[: numbers.size].reshape(numbers.shape)
+                np.copyto(numbers, np.take(raw, self.chosen, axis=1, out=wanted, mode="clip"))
             self.scaling.apply(numbers, self._spare[: len(some)], self._missing[: len(some)])
             np.copyto(inputs[start : start + len(some)], numbers, casting="same_kind")

@@ -113,7 +113,7 @@ class LowmemTrainer(Trainer):
         Weights that are smaller after a pass are set to zero and stay there; neurons that do nothing any more are left out of training.
         0 prunes nothing.
     together
-        Nodes whose equal tasks are trained side by side.
+        Nodes whose equal tasks are trained side by side, in float32.
     own_process
         Train in a process of its own that holds little but NumPy; for rows of numbers in files.
     nodes
@@ -250,7 +250,9 @@ class LowmemTrainer(Trainer):
                     with bench.told():
                         ready = bench.ready(place)
                     if ready is not None:
-                        alike.setdefault(ready.key if self.together > 1 else bench.job.node, []).append(ready)
+                        # Rounding to 16 bits draws for all that are trained together, so that company would change a node's weights.
+                        apart = self.together == 1 or ready.lesson.precision == "float16"
+                        alike.setdefault(bench.job.node if apart else ready.key, []).append(ready)
             for group in alike.values():
                 with group[0].bench.told():
                     for ready, taught in zip(group, self._taught(group), strict=True):

@@ -10,18 +10,16 @@ import numpy as np
 
 from vedette.message import Array
 from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.lowmem.half import draw, narrow, widen
 from vedette.training.lowmem.network import Buffers, DenseNetwork, Precision, allocated
 
 __all__ = ["STATES", "Elimination", "Rule", "Updater", "state_of"]
 
 STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("first", "second"), "adamw": ("first", "second")}
-"""What each optimiser keeps for every parameter, float32."""
+"""What each optimiser keeps for every parameter, float32; Adam's moments before they are multiplied by 1 - beta."""
 
 BETA, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Of Adam, as torch has them."""
-
-SMALLEST = float(np.finfo(np.float16).tiny)
-"""Smallest normal 16-bit number; what is smaller becomes 0, because casts of subnormal numbers are 30 times slower."""
 
 LOSS_SCALE, MOST_SCALE, CALM = 1024.0, 65536.0, 200
 """Where the loss scale starts, how far it goes, and after how many steps without overflow it doubles."""
@@ -101,12 +99,12 @@ class Updater:
         self.scale, self.overflows, self._calm = (LOSS_SCALE if network.half else 1.0), 0, 0
         self._size = network.other.shape[-1]
 
-    def _blocks(self) -> Iterator[tuple[slice, bool]]:
-        """Yield blocks of parameters, and whether they are weights."""
-        for at in self.network.places:
-            for part, weights in ((at.weights, True), (at.biases, False)):
-                for start in range(part.start, part.stop, self._size):
-                    yield slice(start, min(start + self._size, part.stop)), weights
+    def _blocks(self, apart: bool) -> Iterator[tuple[slice, bool]]:
+        """Yield blocks of parameters, and whether they are weights; with `apart` none holds weights and biases."""
+        whole = [(slice(0, self.network.weights.shape[-1]), True)]
+        for part, weights in [each for at in self.network.places for each in ((at.weights, True), (at.biases, False))] if apart else whole:
+            for start in range(part.start, part.stop, self._size):
+                yield slice(start, min(start + self._size, part.stop)), weights
 
     def step(self, rate: float, penalty: Elimination | None = None, pull: tuple[float, Array] | None = None) -> bool:
         """Move all weights once.
@@ -125,24 +123,16 @@ class Updater:
         bool
             False if a gradient overflowed and nothing moved; the loss scale is halved then.
         """
-        if self.network.half and not self._fits():
+        if not self.network.fits:
             self.scale, self.overflows, self._calm = max(1.0, self.scale / 2), self.overflows + 1, 0
             return False
         self.steps += 1
-        for block, weights in self._blocks():
+        penalty = penalty if penalty is not None and penalty.weight else None
+        for block, weights in self._blocks(self.stays or penalty is not None):
             self._move(block, rate, penalty if weights else None, pull, weights and self.stays)
         self._calm += 1
         if self.network.half and self._calm >= CALM:
             self.scale, self._calm = min(MOST_SCALE, self.scale * 2), 0
-        return True
-
-    def _fits(self) -> bool:
-        gradients, flags = self.network.gradients, self._zero
-        for block, _ in self._blocks():
-            found = flags[..., : block.stop - block.start]
-            np.isfinite(gradients[..., block], out=found)
-            if not found.all():
-                return False
         return True
 
     def _move(self, block: slice, rate: float, penalty: Elimination | None, pull: tuple[float, Array] | None, stays: bool) -> None:
@@ -150,14 +140,14 @@ class Updater:
         kept, spare, zero = network.weights[..., block], network.other[..., :count], self._zero[..., :count]
         if network.half:
             weights, slope = network.scratch[..., :count], self._slope[..., :count]
-            np.copyto(weights, kept)
-            np.copyto(slope, network.gradients[..., block])
+            widen(kept, weights)
+            widen(network.gradients[..., block], slope)
             slope *= 1 / self.scale
         else:
             weights, slope = kept, network.gradients[..., block]
         if stays:
             np.equal(weights, 0, out=zero)
-        if penalty is not None and penalty.weight:
+        if penalty is not None:
             _eliminate(slope, weights, spare, penalty)
         if pull is not None:
             np.subtract(weights, pull[1][..., block], out=spare)
@@ -181,43 +171,50 @@ class Updater:
         if stays:
             np.copyto(weights, 0, where=zero)
         if network.half:
-            _round(weights, self.rng)
-            np.copyto(kept, weights, casting="same_kind")
+            narrow(weights, kept, draw(self.rng, spare))
 
     def _adapt(self, slope: Array, spare: Array, block: slice, rate: float) -> None:
-        """Turn a slope into Adam's step (Kingma and Ba 2015, algorithm 1, with torch's order of operations)."""
+        """Turn a slope into Adam's step (Kingma and Ba 2015, algorithm 1).
+
+        With m = (1 - beta1) first and v = (1 - beta2) second, the step is ``rate · m / c1 / (sqrt(v / c2) + epsilon)``, c1 = 1 - beta1^t
+        and c2 = 1 - beta2^t: all that is one number for all parameters is taken out of the sum and the root.
+        """
         first, second = self.state["first"][..., block], self.state["second"][..., block]
         first *= BETA
-        np.multiply(slope, 1 - BETA, out=spare)
-        first += spare
+        first += slope
         second *= BETA2
         slope *= slope
-        slope *= 1 - BETA2
         second += slope
+        root = math.sqrt((1 - BETA2) / (1 - BETA2**self.steps))
         np.sqrt(second, out=spare)
-        spare *= 1 / math.sqrt(1 - BETA2**self.steps)
-        spare += EPSILON
+        spare += EPSILON / root
         np.divide(first, spare, out=slope)
-        slope *= rate / (1 - BETA**self.steps)
+        slope *= rate * (1 - BETA) / (1 - BETA**self.steps) / root
 
     def complexity(self, scale: float) -> Array:
         """Return [*nodes] float64, the sum of ``(w/w0)² / (1 + (w/w0)²)`` over all weights (eq. 4 without lambda)."""
         total = np.zeros(self.network.nodes)
-        for block, weights in self._blocks():
+        for block, weights in self._blocks(apart=True):
             if weights:
-                squares = self.network.other[..., : block.stop - block.start]
-                np.copyto(squares, self.network.weights[..., block])
+                squares, sums = (room[..., : block.stop - block.start] for room in (self.network.other, self.network.scratch))
+                self._read(block, squares)
                 squares *= squares
-                total += (squares / (squares + np.float32(scale**2))).sum(axis=-1, dtype=np.float64)
+                np.add(squares, scale**2, out=sums)
+                squares /= sums
+                total += squares.sum(axis=-1)
         return total
+
+    def _read(self, block: slice, into: Array) -> None:
+        """Copy weights into float32."""
+        (widen if self.network.half else _copy)(self.network.weights[..., block], into)
 
     def prune(self, below: float) -> None:
         """Set weights that are smaller to 0; biases stay."""
-        for block, weights in self._blocks():
+        for block, weights in self._blocks(apart=True):
             if weights:
                 part, small = self.network.weights[..., block], self._zero[..., : block.stop - block.start]
                 size = self.network.other[..., : block.stop - block.start]
-                np.copyto(size, part)
+                self._read(block, size)
                 np.abs(size, out=size)
                 np.less(size, below, out=small)
                 np.copyto(part, 0, where=small)
@@ -234,9 +231,5 @@ def _eliminate(slope: Array, weights: Array, spare: Array, penalty: Elimination)
     slope += spare
 
 
-def _round(values: Array, rng: np.random.Generator) -> None:
-    """Round float32 to what 16 bits hold, up or down by chance, in proportion to what is cut off (stochastic rounding)."""
-    bits = values.view(np.uint32)
-    bits += rng.integers(0, 1 << 13, values.shape, dtype=np.uint32)
-    bits &= np.uint32(0xFFFFE000)
-    np.copyto(values, 0, where=np.abs(values) < SMALLEST)
+def _copy(values: Array, into: Array) -> None:
+    np.copyto(into, values)
