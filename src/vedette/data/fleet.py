@@ -13,15 +13,21 @@ from vedette.message import Array
 __all__ = ["Fleet"]
 
 
+KEPT = 256 << 20
+"""Bytes of tables that a fleet keeps."""
+
+
 class Fleet(Mapping[str, Table]):
     """All nodes of a run; a node's table is made when it is asked for, so a fleet need not fit in memory.
+
+    Tables are kept as long as all that are kept take little, so that what is made of them can be kept too.
 
     Parameters
     ----------
     nodes
         Node ids; kept sorted, because no result may depend on their order.
     table_of
-        Returns the rows of one node. Called each time the node is asked for.
+        Returns the rows of one node, the same each time; called when the node is asked for and its table is not kept.
 
     Raises
     ------
@@ -37,6 +43,8 @@ class Fleet(Mapping[str, Table]):
             raise DataUnusable("two nodes of the fleet have the same id")
         self._known = frozenset(self.nodes)
         self._table_of = table_of
+        self._kept: dict[str, Table] = {}
+        self._room = KEPT
 
     @classmethod
     def of(cls, tables: Mapping[str, Table]) -> Fleet:
@@ -64,7 +72,13 @@ class Fleet(Mapping[str, Table]):
     def __getitem__(self, node: str) -> Table:
         if node not in self._known:
             raise KeyError(node)
-        return self._table_of(node)
+        if node in self._kept:
+            return self._kept[node]
+        table = self._table_of(node)
+        self._room -= table.nbytes
+        if self._room >= 0:
+            self._kept[node] = table
+        return table
 
     def __contains__(self, node: object) -> bool:
         return node in self._known  # Mapping would make the table to find out

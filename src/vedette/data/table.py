@@ -154,6 +154,13 @@ class Table:
         return len(self.matrix)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that its arrays take in memory, or would if they were not on disk."""
+        size = len(self) * self.matrix.shape[1] * self.matrix.dtype.itemsize
+        columns = (self.label, self.change, self.time, self.place, *(column.codes for column in self.categories))
+        return size + sum(column.nbytes for column in columns if column is not None)
+
+    @property
     def matrix(self) -> Matrix:
         """The numbers where they lie: an array, or `Stored`."""
         matrix: Matrix = self.__dict__["numbers"]

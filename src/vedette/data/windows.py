@@ -156,8 +156,8 @@ class Samples:
         Array
             [n, width] float32.
         """
-        if keep and self._kept is None and len(self.table) * self.scaler.width * 4 <= CACHE_BYTES:
-            self._kept = self.scaler.transform(self.table)
+        if keep:
+            self.kept()
         if self.window.size == 1:
             return self.scaler.transform(self.table.take(at)) if self._kept is None else np.asarray(self._kept[at])
         rows = self._rows(at)
@@ -169,6 +169,12 @@ class Samples:
         needed[rows - low] = True
         scaled = self.scaler.transform(self.table.take(low + np.flatnonzero(needed)))
         return np.asarray(scaled[(np.cumsum(needed) - 1)[rows - low]].reshape(len(at), self.width))
+
+    def kept(self) -> Array | None:
+        """Return all rows scaled, [rows, scaled features] float32, if they are few enough to be kept; they are then scaled once."""
+        if self._kept is None and len(self.table) * self.scaler.width * 4 <= CACHE_BYTES:
+            self._kept = self.scaler.transform(self.table)
+        return self._kept
 
     def chunks(self, whole: bool = False, least: int = 256) -> Iterator[Array]:
         """Yield all samples in order, [n, width] float32 at a time, n at least `least`; with `whole` only those of `whole`."""

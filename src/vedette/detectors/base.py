@@ -23,6 +23,9 @@ __all__ = ["DETECTORS", "Detector"]
 
 T = TypeVar("T")
 
+SCALERS_KEPT = 256
+"""Scalers of nodes that are kept ready."""
+
 DETECTORS: Registry[type[Detector]] = Registry(
     "detector",
     {
@@ -85,6 +88,7 @@ class Detector(Settings, ABC):
     _memory: Memory | None = PrivateAttr(default=None)
     _scaler: Scaler | None = PrivateAttr(default=None)
     _training_scores: Array | None = PrivateAttr(default=None)
+    _scalers: dict[int, tuple[Any, Scaler]] = PrivateAttr(default_factory=dict)
     _derived: dict[str, tuple[object, int, Any]] = PrivateAttr(default_factory=dict)
 
     @abstractmethod
@@ -171,8 +175,19 @@ class Detector(Settings, ABC):
 
     def samples(self, table: Table, memory: Memory) -> Samples:
         """Return raw rows as the model sees them, by the scaler in a memory."""
-        scaler = self._scaler if self._scaler is not None and memory is self._memory else Scaler.from_memory(memory)
-        return Samples(scaler, self.window, table)
+        return Samples(self._scaler_in(memory), self.window, table)
+
+    def _scaler_in(self, memory: Memory) -> Scaler:
+        """Return the scaler in a memory; nodes that scale alike have the same arrays in theirs, so it is read once for all."""
+        if self._scaler is not None and memory is self._memory:
+            return self._scaler
+        source = memory.get("scaling.numbers")
+        found = self._scalers.get(id(source))
+        if found is None or found[0] is not source:
+            while len(self._scalers) >= SCALERS_KEPT:
+                self._scalers.pop(next(iter(self._scalers)))
+            found = self._scalers[id(source)] = source, Scaler.from_memory(memory)
+        return found[1]
 
     def derived(self, name: str, source: Any, make: Callable[[Any], T]) -> T:
         """Return what is made of a part of a memory, made once for as long as that part is the same object."""

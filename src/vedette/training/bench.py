@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
+from vedette.data.rebalance import Keep
 from vedette.errors import DataUnusable, VedetteError
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import stream
@@ -138,7 +139,8 @@ class Bench(ABC, Generic[N]):
             There is none.
         """
         extra = [self.tables[name] for name in task.extra if name in self.tables and len(self.tables[name])]
-        rows = TrainingRows(self.detector, self.job.rows, self.memory, extra, self.drawn("rebalance", place))
+        rng = None if isinstance(self.detector.balancer, Keep) else self.drawn("rebalance", place)
+        rows = TrainingRows(self.detector, self.job.rows, self.memory, extra, rng)
         if not len(rows):
             raise DataUnusable("no training rows; check the partition and the labels")
         return rows

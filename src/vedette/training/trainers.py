@@ -11,7 +11,12 @@ from vedette.training.task import Trainer
 __all__ = ["TRAINERS", "AnyTrainer"]
 
 TRAINERS: Registry[type[Trainer]] = Registry(
-    "trainer", {"torch": "vedette.training.trainer:LoopTrainer", "lowmem": "vedette.training.lowmem.trainer:LowmemTrainer"}
+    "trainer",
+    {
+        "torch": "vedette.training.trainer:LoopTrainer",
+        "cohort": "vedette.training.cohort.trainer:CohortTrainer",
+        "lowmem": "vedette.training.lowmem.trainer:LowmemTrainer",
+    },
 )
 
 AnyTrainer: TypeAlias = Annotated[Trainer, *named(TRAINERS)]

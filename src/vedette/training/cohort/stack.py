@@ -1,0 +1,263 @@
+"""Stacked networks: dense networks of one shape, one for each node, trained side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from vedette.message import Array
+from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.lowmem.network import places_of
+from vedette.training.task import Optimiser
+
+__all__ = ["Stack"]
+
+BETA, BETA2, EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam, as torch has them."""
+
+
+class Stack:
+    """Networks of the same shape, [nodes] of them, and their training.
+
+    Parameters
+    ----------
+    dense
+        Layers of each.
+    nodes
+        How many.
+    batch
+        Rows of a step.
+    loss
+        ``"cross-entropy"`` of one logit, ``"mse"`` or ``"mae"`` of outputs against inputs.
+    optimiser
+        How weights move.
+
+    Attributes
+    ----------
+    weights
+        [nodes, parameters] float32.
+    state
+        Of the optimiser, by torch's names, [nodes, parameters] float32 each.
+    steps
+        Taken so far.
+    """
+
+    def __init__(self, dense: Sequence[Dense], nodes: int, batch: int, loss: str, optimiser: Optimiser) -> None:
+        self.dense, self.nodes, self.batch, self.loss, self.optimiser = list(dense), nodes, batch, loss, optimiser
+        size = parameters(dense)
+        self.weights, self._gradients = np.zeros((nodes, size), np.float32), np.zeros((nodes, size), np.float32)
+        names = ("exp_avg", "exp_avg_sq") if optimiser.name != "sgd" else ("momentum_buffer",) if optimiser.momentum else ()
+        self.state = {name: np.zeros((nodes, size), np.float32) for name in names}
+        self.steps = 0
+        self._w, self._b = zip(*(self._parts(self.weights)), strict=True)
+        self._gw, self._gb = zip(*(self._parts(self._gradients)), strict=True)
+        self._turned = [weight.transpose(0, 2, 1) for weight in self._w]
+        self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
+        self._back = [np.zeros((nodes, batch, layer.inputs), np.float32) for layer in dense[1:]]
+        self._passed = [np.zeros((nodes, batch, layer.inputs), np.bool_) for layer in dense[1:]]
+        self._spare = np.zeros((nodes, size), np.float32) if optimiser.decay else self._gradients
+        self._views: dict[int, tuple[list[Array], list[Array], list[Array]]] = {}
+        self._adam = _adam(optimiser, self.weights, self._gradients, self.state) if optimiser.name != "sgd" else None
+
+    def begun(self) -> Stack:
+        """Return it as if nothing had been trained."""
+        self.steps = 0
+        for kept in self.state.values():
+            kept.fill(0)
+        return self
+
+    def _parts(self, flat: Array) -> list[tuple[Array, Array]]:
+        """Return weights [nodes, outputs, inputs] and biases [nodes, 1, outputs] of each layer, as views."""
+        return [
+            (
+                flat[:, at.weights].reshape(self.nodes, layer.outputs, layer.inputs),
+                flat[:, at.biases].reshape(self.nodes, 1, layer.outputs),
+            )
+            for layer, at in zip(self.dense, places_of(self.dense), strict=True)
+        ]
+
+    def _of(self, rows: int) -> tuple[list[Array], list[Array], list[Array]]:
+        """Return values, what comes back and masks for batches of so many rows, views made once."""
+        if rows not in self._views:
+            values, back, passed = ([part[:, :rows] for part in parts] for parts in (self._values, self._back, self._passed))
+            self._views[rows] = values, back, passed
+        return self._views[rows]
+
+    def step(
+        self, inputs: Array, labels: Array | None, shares: Array | float, rate: float, pull: tuple[float, Array] | None = None
+    ) -> Array:
+        """Take one step on a batch of each node.
+
+        Parameters
+        ----------
+        inputs
+            [nodes, rows, values] float32.
+        labels
+            [nodes, rows] float32, for ``"cross-entropy"``.
+        shares
+            What each row counts in its node's loss, [nodes, rows, 1] float32 or one number for all; they add up to 1.
+        rate
+            Learning rate.
+        pull
+            ``mu`` and an anchor [nodes, parameters] of ``mu / 2 * |w - anchor|²``.
+
+        Returns
+        -------
+        Array
+            [nodes] float64, the loss of each.
+        """
+        values, back, passed = self._of(inputs.shape[1])
+        taken = inputs
+        for number, layer in enumerate(self.dense):
+            given = values[number]
+            np.matmul(taken, self._turned[number], out=given)
+            given += self._b[number]
+            if layer.activation:
+                _activate(given, layer)
+            taken = given
+        # Plain descent needs no gradient: with the rate folded into the slope of the loss, products are the steps themselves.
+        folded = self.optimiser.name == "sgd" and not self.state and not self.optimiser.decay and pull is None
+        fit = self._slope(taken, inputs, labels, shares, -rate if folded else 1.0)
+        slope = taken
+        for number in range(len(self.dense) - 1, -1, -1):
+            before = values[number - 1] if number else inputs
+            np.matmul(slope.transpose(0, 2, 1), before, out=self._gw[number])
+            np.sum(slope, axis=1, keepdims=True, out=self._gb[number])
+            if number:
+                np.matmul(slope, self._w[number], out=back[number - 1])
+                _pass_back(back[number - 1], before, passed[number - 1], self.dense[number - 1])
+                slope = back[number - 1]
+        self._move(rate, folded, pull)
+        return fit
+
+    def _slope(self, outputs: Array, inputs: Array, labels: Array | None, shares: Array | float, factor: float) -> Array:
+        """Return each node's loss, and leave its slope, times a factor, in the outputs."""
+        parts: Array
+        if self.loss == "cross-entropy":
+            assert labels is not None
+            logits = outputs[..., 0]
+            parts = np.logaddexp(0, logits)
+            parts -= labels * logits
+            outputs *= 0.5
+            np.tanh(outputs, out=outputs)
+            outputs += 1
+            outputs *= 0.5
+            outputs -= labels[..., None]
+            outputs *= shares * np.float32(factor)
+        else:
+            width = outputs.shape[2]
+            outputs -= inputs
+            if self.loss == "mse":
+                parts = np.einsum("nrv,nrv->nr", outputs, outputs)
+                outputs *= shares * np.float32(2 * factor / width)
+            else:
+                parts = np.abs(outputs).sum(axis=2)
+                np.sign(outputs, out=outputs)
+                outputs *= shares * np.float32(factor / width)
+            parts /= width
+        if isinstance(shares, np.ndarray):
+            parts *= shares[..., 0]
+            return np.asarray(parts.sum(axis=1, dtype=np.float64))
+        return np.asarray(parts.sum(axis=1, dtype=np.float64) * shares)
+
+    def _move(self, rate: float, folded: bool, pull: tuple[float, Array] | None) -> None:
+        weights, gradients, settings = self.weights, self._gradients, self.optimiser
+        self.steps += 1
+        if folded:
+            weights += gradients
+            return
+        if pull is not None:
+            gradients += pull[0] * (weights - pull[1])
+        if self._adam is not None:
+            self._adam(rate, self.steps)
+            return
+        if settings.decay:
+            np.multiply(weights, settings.decay, out=self._spare)
+            gradients += self._spare
+        if settings.momentum:
+            held = self.state["momentum_buffer"]
+            held *= settings.momentum
+            held += gradients
+            np.multiply(held, rate, out=gradients)
+        else:
+            gradients *= rate
+        weights -= gradients
+
+
+def _activate(values: Array, layer: Dense) -> None:
+    if layer.activation == "relu":
+        np.maximum(values, 0, out=values)
+    elif layer.activation == "leaky-relu":
+        np.maximum(values, values * np.float32(layer.slope), out=values)
+    elif layer.activation == "tanh":
+        np.tanh(values, out=values)
+    else:
+        # The logistic function by tanh, so that no exponent overflows.
+        values *= 0.5
+        np.tanh(values, out=values)
+        values += 1
+        values *= 0.5
+
+
+def _pass_back(back: Array, values: Array, passed: Array, layer: Dense) -> None:
+    """Multiply what comes back by the slope of an activation, told from the values that it gave."""
+    if layer.activation == "relu":
+        np.greater(values, 0, out=passed)
+        back *= passed
+    elif layer.activation == "leaky-relu":
+        back *= np.where(values < 0, np.float32(layer.slope), np.float32(1))
+    elif layer.activation == "tanh":
+        back *= 1 - values * values
+    elif layer.activation == "sigmoid":
+        back *= values * (1 - values)
+
+
+def _adam(optimiser: Optimiser, weights: Array, gradients: Array, state: dict[str, Array]) -> Callable[[float, int], None]:
+    """Return Adam's step over all nodes at once: torch's, in one pass over the same memory, or NumPy's where there is no torch."""
+    first, second = state["exp_avg"], state["exp_avg_sq"]
+    decoupled = optimiser.name == "adamw"
+    try:
+        import torch
+    except ImportError:
+        return lambda rate, steps: _adam_in_numpy(optimiser, weights, gradients, first, second, rate, steps)
+    tensors: list[list[Any]] = [[torch.from_numpy(array)] for array in (weights, gradients, first, second)]
+    count = torch.zeros(())
+    apply: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
+
+    def step(rate: float, steps: int) -> None:
+        count.fill_(steps)
+        apply(
+            *tensors,
+            [],
+            [count],
+            lr=rate,
+            beta1=BETA,
+            beta2=BETA2,
+            weight_decay=optimiser.decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    return step
+
+
+def _adam_in_numpy(optimiser: Optimiser, weights: Array, gradients: Array, first: Array, second: Array, rate: float, steps: int) -> None:
+    if optimiser.name == "adamw":
+        weights *= 1 - rate * optimiser.decay
+    elif optimiser.decay:
+        gradients += optimiser.decay * weights
+    first *= BETA
+    first += (1 - BETA) * gradients
+    second *= BETA2
+    gradients *= gradients
+    gradients *= 1 - BETA2
+    second += gradients
+    np.sqrt(second, out=gradients)
+    gradients *= 1 / np.sqrt(1 - BETA2**steps)
+    gradients += EPSILON
+    np.divide(first, gradients, out=gradients)
+    gradients *= rate / (1 - BETA**steps)
+    weights -= gradients
