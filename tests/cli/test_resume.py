@@ -40,9 +40,9 @@ def whole(tmp_path_factory) -> dict:
     return json.loads(done.stdout)
 
 
-def killed(out: Path, after: int) -> None:
+def killed(out: Path, after: int, *more: str) -> None:
     """Run until so many rounds are stored, then kill the process where it stands."""
-    process = spawned(*RUN, "--out", out)
+    process = spawned(*RUN, *more, "--out", out)
     deadline = time.monotonic() + 120
     while process.poll() is None and rounds_stored(out) < after:
         assert time.monotonic() < deadline, "no checkpoint appeared"
@@ -54,6 +54,13 @@ def killed(out: Path, after: int) -> None:
 @pytest.mark.parametrize("after", [1, 9, 20])
 def test_killed_anywhere_it_ends_the_same(tmp_path, whole, after):
     killed(tmp_path / "out", after)
+    done = vedette(*RUN, "--out", tmp_path / "out", "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == whole["rows"]
+
+
+def test_a_run_goes_on_with_another_number_of_workers(tmp_path, whole):
+    killed(tmp_path / "out", 9, "--workers", "2")
     done = vedette(*RUN, "--out", tmp_path / "out", "--resume", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == whole["rows"]

@@ -18,7 +18,8 @@ from vedette.evaluation.protocol import Protocol
 from vedette.evaluation.recipe import load_recipe
 
 DEVICES = ("Danmini_Doorbell", "Ecobee_Thermostat")
-LEARNED = ("fcnn", "mednn", "mednn-fp16", "fcnn-federated", "mednn-federated", "mednn-federated-fp16")
+LEARNED = ("fcnn", "mednn", "mednn-fp16", "mednn-federated")
+METHODS = ("flag-all", "random", "majority", *LEARNED, "mednn-tight")
 
 
 def readings(rows: int, attacks: bool, seed: int, width: int) -> np.ndarray:
@@ -52,9 +53,12 @@ def pooled(result, split: str = "test") -> dict[tuple[str, str], dict]:
 
 def test_each_device_is_an_experiment_of_its_own(tmp_path: Path) -> None:
     names = ", ".join(f'"{device}"' for device in DEVICES)
-    result = run(devices(tmp_path), "mednn-nbaiot", f"data.devices=[{names}]", "strategy.rounds=8", "detector.hidden=[32,48,32]")
+    chosen = f"methods={list(METHODS)}".replace("'", '"')
+    result = run(
+        devices(tmp_path), "mednn-nbaiot", f"data.devices=[{names}]", chosen, "strategy.rounds=8", "detector.hidden=[32,48,32]", "follow=4"
+    )
     found = pooled(result)
-    for method in (*LEARNED, "fcnn-sgd", "mednn-tight", "mednn-federated-tight"):
+    for method in METHODS:
         assert {node for name, node in found if name == method} == {"*", *DEVICES}
     for method in LEARNED:
         assert found[method, "*"]["balanced_accuracy"] > 0.9, method
@@ -62,9 +66,7 @@ def test_each_device_is_an_experiment_of_its_own(tmp_path: Path) -> None:
         assert found[method, "*"]["balanced_accuracy"] == pytest.approx(np.mean(parts))
     assert found["majority", "*"]["balanced_accuracy"] == 0.5
     taken = {(entry["method"], entry["fold"]): entry for entry in result.run["footprints"]}
-    assert set(taken) == {
-        (method, device) for method in (*LEARNED, "fcnn-sgd", "mednn-tight", "mednn-federated-tight") for device in DEVICES
-    }
+    assert set(taken) == {(method, device) for method in (*LEARNED, "mednn-tight") for device in DEVICES}
     for device in DEVICES:
         plain, small, half, tight = (taken[name, device] for name in ("fcnn", "mednn", "mednn-fp16", "mednn-tight"))
         assert plain["resident"] > 150e6 > 48e6 > small["resident"]

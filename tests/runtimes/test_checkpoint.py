@@ -32,7 +32,7 @@ with tempfile.TemporaryDirectory() as _folder:
     STORED = (Path(_folder) / "state").read_bytes()
 ABOUT: dict[str, Any] = {
     "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "receivers": [], "exchangers": [], "exchanged": [], "groups": {}, "stage": 0,
-    "round": 0, "history": []
+    "round": 0, "history": [], "same": {}
 }  # fmt: skip
 
 
@@ -77,7 +77,16 @@ def test_a_state_without_all_its_parts_is_refused(key: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"history": [[1, 2]]}, {"history": 5}, {"nodes": 5}, {"receivers": [["*"]]}, {"exchanged": [["rounds"]]}]
+    "wrong",
+    [
+        {"history": [[1, 2]]},
+        {"history": 5},
+        {"nodes": 5},
+        {"receivers": [["*"]]},
+        {"exchanged": [["rounds"]]},
+        {"same": [1]},
+        {"same": {"node/0/x": "node/9/x"}},
+    ],
 )
 def test_a_state_with_parts_of_another_kind_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
     write_memory(tmp_path / "state", {}, {**ABOUT, **wrong})
@@ -96,3 +105,15 @@ def test_another_version_or_run_is_said(wrong: dict[str, str], said: str, tmp_pa
     write_memory(tmp_path / "state", {}, {**ABOUT, **wrong})
     with pytest.raises(CheckpointError, match=said):
         load_state(tmp_path / "state", "plan")
+
+
+def test_what_nodes_share_is_written_once_and_shared_again(tmp_path: Path) -> None:
+    """A hundred thousand nodes that scale alike must not write their scaling as often."""
+    scaling, about = np.arange(1000.0), "a description of many features" * 20
+    memories = {f"n{place}": {"scaling.numbers": scaling, "scaling.about": about, "own": np.full(3, place)} for place in range(50)}
+    save_state(tmp_path / "state", State(memories=dict(memories)), "plan")
+    assert (tmp_path / "state").stat().st_size < 8000 + len(about) + 50 * 400
+    found = load_state(tmp_path / "state", "plan").memories
+    assert flat(found) == flat(memories)
+    assert found["n3"]["scaling.numbers"] is found["n49"]["scaling.numbers"]
+    assert found["n3"]["own"] is not found["n4"]["own"]

@@ -12,6 +12,8 @@ from vedette.version import __version__
 
 __all__ = ["app", "main"]
 
+STOPPED = 130
+
 app = typer.Typer(
     name="vedette",
     help="Anomaly detection for fleets of IoT devices whose data never leave them.",
@@ -47,6 +49,9 @@ def main() -> None:
     except VedetteError as error:
         typer.echo(f"vedette: {error} [{error.code}]", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer makes an exit of Ctrl-C, and says nothing.
+        if isinstance(end, SystemExit) and end.code != STOPPED:
+            raise
         typer.echo("vedette: stopped; the same command with --resume goes on from the last round", err=True)
-        sys.exit(130)
+        sys.exit(STOPPED)

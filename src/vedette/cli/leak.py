@@ -42,7 +42,7 @@ def leak(
     dataset = chosen.data.load(root, seed)
     metered = leak_recipe(chosen, dataset, tuple(method or ["federated"]))
     experiment = Experiment(metered, root, seed, metered.chosen_protocols("both"), dataset=dataset)
-    with progress(lambda: experiment.steps, quiet or as_json) as experiment.on_progress:
+    with progress(lambda: experiment.steps, quiet or as_json) as (experiment.on_progress, experiment.on_phase):
         result = experiment.run()
     leaks, written = leaks_of(result.run), list[Path]()
     if out is not None:

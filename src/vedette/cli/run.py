@@ -25,6 +25,7 @@ def run(
     ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted in --out.")] = False,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that train; 0: one for each core. Same results.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout instead of the table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -39,8 +40,8 @@ def run(
     chosen = load_recipe(recipe, quick, changes or [], full)
     protocols = chosen.chosen_protocols(protocol)
     folder = RunFolder(out or Path("runs") / chosen.name)
-    experiment = folder.experiment(chosen, root, seed, protocols, resume)
-    with progress(lambda: experiment.steps, quiet or as_json) as experiment.on_progress:
+    experiment = folder.experiment(chosen, root, seed, protocols, resume, workers)
+    with progress(lambda: experiment.steps, quiet or as_json) as (experiment.on_progress, experiment.on_phase):
         result = experiment.run()
     written = folder.store(result)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean, stdev
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
     from rich.table import Table
 
-    from vedette.evaluation.experiment import OnProgress
+    from vedette.evaluation.experiment import OnPhase, OnProgress
     from vedette.runtimes.base import Round
 
 __all__ = ["console", "counting", "fetching", "headline", "listing", "progress", "results"]
@@ -30,6 +31,12 @@ COLUMNS = {
 """What the table shows, the most telling first; a narrow terminal shows the first five."""
 
 NARROW, WIDE = 5, 124
+
+WIDE_BAR = 110
+"""Terminals so wide have room for a long bar beside what it is about."""
+
+LONG, EVERY = 2.0, 0.1
+"""Seconds a phase takes for its nodes to be counted before all eyes, and between two looks at them."""
 
 
 def console(error: bool = False) -> Console:
@@ -111,8 +118,10 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 @contextmanager
-def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
-    """Show a bar over the rounds of all methods and seeds; yields what to call after each round.
+def progress(steps: Callable[[], int], quiet: bool) -> Iterator[tuple[OnProgress, OnPhase]]:
+    """Show a bar over the rounds of all methods and seeds, and one over the nodes of a round where that takes its time.
+
+    Yields what to call after each round, and after each node.
 
     Parameters
     ----------
@@ -122,26 +131,75 @@ def progress(steps: Callable[[], int], quiet: bool) -> Iterator[OnProgress]:
         Show nothing.
     """
     if quiet:
-        yield lambda *_: None
+        yield lambda *_: None, lambda *_: None
         return
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.table import Column
 
-    percent = TextColumn("{task.percentage:>3.0f} %")
-    columns = (BarColumn(30), percent, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with _bar(*columns) as bar:
+    percent = TextColumn("{task.percentage:>3.0f} %", table_column=Column(no_wrap=True))
+    times = [kind(table_column=Column(no_wrap=True)) for kind in (TimeElapsedColumn, TimeRemainingColumn)]
+    with _bar(BarColumn(30 if console(error=True).width >= WIDE_BAR else 10), percent, *times, _line()) as bar:
         task, done = bar.add_task("loading the data", total=float(steps())), dict[str, float]()
 
         def on_round(label: str, entry: Round) -> None:
             if entry.stage == "rounds":
                 done[label] = entry.number / entry.of
                 loss = "" if entry.loss is None else f", loss {entry.loss:.4g}"
-                said = f"{label}, round {entry.number} of {entry.of}{loss}"
-                bar.update(task, completed=sum(done.values()), total=float(steps()), description=said)
+                text = f"{label}, round {entry.number} of {entry.of}{loss}"
+                bar.update(task, completed=sum(done.values()), total=float(steps()), description=text)
             elif entry.stage == "calibrate":
                 done[label] = 1.0
                 bar.update(task, completed=sum(done.values()), description=f"{label}, threshold set")
 
-        yield on_round
+        nodes = _Nodes(bar)
+
+        def on_phase(label: str, finished: int, of: int) -> None:
+            if not finished and label not in done:
+                done[label] = 0.0
+                bar.update(task, description=label)
+            nodes(finished, of)
+
+        yield on_round, on_phase
+
+
+def _line() -> ProgressColumn:
+    """Return a column that says what a bar is about in one line: what finds no room is cut off, and nothing else for its sake."""
+    from rich.progress import Task, TextColumn
+    from rich.text import Text
+
+    class Line(TextColumn):
+        def render(self, task: Task) -> Text:
+            text = super().render(task)
+            # Said of the text, not of the column: columns that do not wrap all give way where there is too little room.
+            text.no_wrap, text.overflow = True, "ellipsis"
+            return text
+
+    return Line("{task.description}", markup=False)
+
+
+class _Nodes:
+    """A bar over the nodes of the current phase, in sight if that takes longer than `LONG`.
+
+    Parameters
+    ----------
+    bar
+        Where it is shown.
+    """
+
+    def __init__(self, bar: Progress) -> None:
+        self.bar, self.task = bar, bar.add_task("", total=None, visible=False)
+        self.begin = self.shown = 0.0
+
+    def __call__(self, done: int, of: int) -> None:
+        """Say how far the phase is."""
+        now = time.monotonic()
+        if not done:
+            self.begin = self.shown = now
+            self.bar.reset(self.task, total=of, description=f"0 of {of:,} nodes")
+        elif now - self.shown >= EVERY or done == of:
+            self.shown, took = now, max(now - self.begin, 1e-9)
+            speed = f"{done / took:,.0f} a second" if done >= took else f"{took / done:,.1f} s each"
+            self.bar.update(self.task, completed=done, description=f"{done:,} of {of:,} nodes, {speed}", visible=took * of / done >= LONG)
 
 
 def _bar(*columns: ProgressColumn) -> Progress:

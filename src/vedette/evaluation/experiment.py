@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -38,10 +39,13 @@ from vedette.strategies.base import Strategy
 from vedette.training.task import Trainer
 from vedette.version import __version__
 
-__all__ = ["Experiment", "OnProgress", "Result"]
+__all__ = ["Experiment", "OnPhase", "OnProgress", "Result"]
 
 OnProgress: TypeAlias = Callable[[str, Round], None]
 """Called with a line such as ``"strict, seed 3, federated"`` and the round just finished."""
+
+OnPhase: TypeAlias = Callable[[str, int, int], None]
+"""Called with such a line, and how many nodes are done in the current phase, of how many: 0 when it begins, then after each."""
 
 
 @dataclass
@@ -89,6 +93,10 @@ class Experiment:
         Called once, after the first round: from then on there is something to go on from.
     dataset
         What the recipe's data are at the base seed, if they were read already.
+    workers
+        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same.
+    on_phase
+        Told how far each phase is.
     """
 
     def __init__(
@@ -102,10 +110,13 @@ class Experiment:
         on_progress: OnProgress = lambda *_: None,
         on_start: Callable[[], None] = lambda: None,
         dataset: Dataset | None = None,
+        workers: int = 1,
+        on_phase: OnPhase = lambda *_: None,
     ) -> None:
         self.recipe, self.root, self.seed = recipe, root, seed
         self.protocols = list(protocols) or recipe.chosen_protocols()
         self.checkpoints, self.resume, self.on_progress, self.on_start = checkpoints, resume, on_progress, on_start
+        self.workers, self.on_phase = workers, on_phase
         self._started = False
         self.methods = {name: method_named(name, recipe) for name in recipe.methods}
         self.folds = 1
@@ -240,7 +251,7 @@ class Experiment:
     ) -> Outcome:
         label = f"{setting.label}, {name}"
         file = None if self.checkpoints is None else self.checkpoints / f"{quote(label.replace(', ', '-'), safe=' ')}.safetensors"
-        runtime = LocalRuntime(train, calibration, file, self.resume, start=start)
+        runtime = LocalRuntime(train, calibration, file, self.resume, start, self.workers, partial(self.on_phase, label))
         among = POOLED not in train and start is None
         attackers = setting.recipe.attackers if among else Attackers()
         plan = plan_of(detector, strategy, setting.seed, topology, attackers, trainer)

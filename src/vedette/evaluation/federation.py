@@ -116,6 +116,7 @@ def federate(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_round: OnRound = lambda *_: None,
+    workers: int = 1,
 ) -> Federation:
     """Train a detector among the nodes of a fleet.
 
@@ -128,7 +129,7 @@ def federate(
     strategy
         How nodes learn together.
     runtime
-        Where: ``"local"``, this process.
+        Where: ``"local"``, this machine.
     seed
         Root of the seed tree.
     topology
@@ -141,6 +142,8 @@ def federate(
         File to keep the state in after every round, and whether to go on from it.
     on_round
         Called after every round with what happened, and a function that gives the nodes' memories as they were if it ended there.
+    workers
+        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same.
 
     Raises
     ------
@@ -152,6 +155,6 @@ def federate(
     if not isinstance(detector, Federable):
         raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
-    place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume)
+    place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume, workers=workers)
     outcome = place.run(plan_of(detector, strategy, seed, topology, trainer=trainer), on_round)
     return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,8 +35,10 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self._mark = path / "run.json"
 
-    def experiment(self, recipe: Recipe, root: Path | None, seed: int, protocols: Sequence[ProtocolName], resume: bool) -> Experiment:
-        """Open the folder for a run.
+    def experiment(
+        self, recipe: Recipe, root: Path | None, seed: int, protocols: Sequence[ProtocolName], resume: bool, workers: int = 1
+    ) -> Experiment:
+        """Open the folder for a run. With how many workers is not part of what it was: it may be resumed with others.
 
         Raises
         ------
@@ -59,7 +62,8 @@ class RunFolder:
         if stored is not None and stored.get("recipe") != recipe.name:
             raise CheckpointError(f"{self.path} holds the results of '{stored.get('recipe')}'; choose another --out")
         mark = json.dumps(wanted, indent=1)
-        return Experiment(recipe, root, seed, protocols, self.checkpoints, resume, on_start=lambda: write_atomic(self._mark, mark))
+        begun = partial(write_atomic, self._mark, mark)
+        return Experiment(recipe, root, seed, protocols, self.checkpoints, resume, on_start=begun, workers=workers)
 
     def store(self, result: Result) -> list[Path]:
         """Write metrics, report and detectors, then drop the checkpoints; return the files to look at.

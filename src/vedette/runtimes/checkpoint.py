@@ -16,7 +16,10 @@ from vedette.runtimes.base import Round
 
 __all__ = ["State", "load_state", "save_state"]
 
-SCHEMA = "vedette.checkpoint/2"
+SCHEMA = "vedette.checkpoint/3"
+
+LONG = 64
+"""Characters of a text that is written once, however many nodes hold it; arrays always are."""
 
 
 @dataclass
@@ -68,18 +71,18 @@ def save_state(path: Path, state: State, plan: str) -> None:
     StorageError
         The disk is full or not writable.
     """
-    flat: dict[str, Array | float | str] = {}
+    flat = _Once()
     nodes, receivers = sorted(state.memories), sorted(state.inbox)
     for number, node in enumerate(nodes):
-        flat |= {f"node/{number}/{key}": value for key, value in state.memories[node].items()}
+        flat.put(f"node/{number}", state.memories[node])
     for number, receiver in enumerate(receivers):
-        flat |= {f"inbox/{number}/{key}": value for key, value in _packed(state.inbox[receiver]).items()}
+        flat.put(f"inbox/{number}", _packed(state.inbox[receiver]))
     exchangers = sorted(state.ours)
     for number, who in enumerate(exchangers):
-        flat |= {f"ours/{number}/{key}": value for key, value in state.ours[who].items()}
+        flat.put(f"ours/{number}", state.ours[who])
     exchanged = [(stage, who) for stage in sorted(state.exchanged) for who in sorted(state.exchanged[stage])]
     for number, (stage, who) in enumerate(exchanged):
-        flat |= {f"exchanged/{number}/{key}": value for key, value in state.exchanged[stage][who].items()}
+        flat.put(f"exchanged/{number}", state.exchanged[stage][who])
     about = {
         "schema": SCHEMA,
         "plan": plan,
@@ -91,8 +94,28 @@ def save_state(path: Path, state: State, plan: str) -> None:
         "stage": state.stage,
         "round": state.round,
         "history": [list(entry) for entry in state.history],
+        "same": flat.same,
     }
-    write_memory(path, flat, about)
+    write_memory(path, flat.held, about)
+
+
+class _Once:
+    """Collects what is to be written: an array or a long text that several parties share stands there once."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Array | float | str] = {}
+        self.same: dict[str, str] = {}
+        self._first: dict[int | str, str] = {}
+
+    def put(self, party: str, memory: Mapping[str, Array | float | str]) -> None:
+        """Add what a party holds."""
+        for name, value in memory.items():
+            key = f"{party}/{name}"
+            mark = id(value) if isinstance(value, np.ndarray) else value if isinstance(value, str) and len(value) > LONG else None
+            if mark is not None and self._first.setdefault(mark, key) != key:
+                self.same[key] = self._first[mark]
+            else:
+                self.held[key] = value
 
 
 def load_state(path: Path, plan: str) -> State:
@@ -110,13 +133,13 @@ def load_state(path: Path, plan: str) -> State:
         raise CheckpointError(f"{path} belongs to a run with other settings; resume with the same recipe and options or take another --out")
     try:
         return _state(flat, about)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); start anew with another --out") from None
 
 
 def _state(flat: Memory, about: Mapping[str, Any]) -> State:
     parts: dict[str, dict[str, Any]] = {}
-    for key, value in flat.items():
+    for key, value in {**flat, **{key: flat[first] for key, first in about["same"].items()}}.items():
         kind, number, name = key.split("/", 2)
         parts.setdefault(f"{kind}/{number}", {})[name] = value
     exchanged: dict[str, dict[str, Memory]] = {}

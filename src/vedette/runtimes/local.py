@@ -1,12 +1,13 @@
-"""The local runtime: a whole fleet in this process, with a coordinator or among peers."""
+"""The local runtime: a whole fleet on this machine, with a coordinator or among peers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from vedette.data.fleet import Fleet
 from vedette.detectors.oneshot import Federable
@@ -14,15 +15,19 @@ from vedette.errors import CheckpointError, DataUnusable, RecipeError
 from vedette.message import Memory, Message, bytes_of
 from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, stages_of
 from vedette.runtimes.checkpoint import State, load_state, save_state
-from vedette.runtimes.meetings import Attackers, Hearing, meetings
+from vedette.runtimes.meetings import Attackers, Hearing, Meeting, meetings
 from vedette.runtimes.topology import TOPOLOGIES, Topology
+from vedette.runtimes.workers import Workers
 from vedette.seeds import stream
 from vedette.settings import build, validated
 from vedette.strategies.base import Strategy, Turn
 from vedette.training.task import Job, Trainer, Work
 from vedette.training.trainers import TRAINERS
 
-__all__ = ["LocalRuntime"]
+__all__ = ["LocalRuntime", "OnNodes"]
+
+OnNodes: TypeAlias = Callable[[int, int], None]
+"""Called with how many nodes are done in the current phase, and of how many: 0 when it begins, then after each."""
 
 
 class _Run(NamedTuple):
@@ -37,7 +42,7 @@ class _Run(NamedTuple):
 
 
 class LocalRuntime:
-    """Runs all nodes of a fleet in this process, checkpointed after every round.
+    """Runs all nodes of a fleet on this machine, checkpointed after every round.
 
     Parameters
     ----------
@@ -51,6 +56,18 @@ class LocalRuntime:
         Go on from the checkpoint if there is one. Of its last round is told once more: whoever was told may not have got to the end.
     start
         Memories to go on from, as an earlier run left them: their scaling stays, nothing is prepared anew.
+    workers
+        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same, and a run may be resumed
+        with another number.
+    on_nodes
+        Told how far a phase is.
+
+    Raises
+    ------
+    DataUnusable
+        A node without calibration rows.
+    RecipeError, MissingExtra
+        See `Workers`.
     """
 
     def __init__(
@@ -60,10 +77,12 @@ class LocalRuntime:
         checkpoint: Path | None = None,
         resume: bool = False,
         start: Mapping[str, Memory] | None = None,
+        workers: int = 1,
+        on_nodes: OnNodes = lambda *_: None,
     ) -> None:
         self.fleet, self.calibration = fleet, calibration or fleet
         self.checkpoint, self.resume = checkpoint, resume
-        self.start = start
+        self.start, self.workers, self.on_nodes = start, Workers(workers), on_nodes
         lacking = next((node for node in fleet if node not in self.calibration), None)
         if lacking is not None:
             raise DataUnusable(f"node '{lacking}' has training rows but no calibration rows")
@@ -138,28 +157,43 @@ class LocalRuntime:
         """Let every node work and answer, then exchange; return what happened."""
         strategy, seed, path = stage.strategy, run.seed, ("stage", stage.name, "round", state.round)
         turn = Turn(state.round, phase, self.fleet.nodes, {}, partial(stream, seed, *path, "exchange", phase))
-        found = {} if closing else meetings(run.topology, strategy, self.fleet.nodes, state.round, seed)
+        nodes = self.fleet.nodes if closing else tuple(strategy.takes_part(self.fleet.nodes, partial(stream, seed, *path, "sample")))
+        found = {} if closing else self._met(meetings(run.topology, strategy, self.fleet.nodes, state.round, seed), nodes)
         attackers = run.attackers if stage.name == "rounds" and not closing else Attackers()
         hearing = Hearing(strategy, found, state.groups, attackers)
         weighted = rows = 0.0
         starts: dict[str, Message] = {}
-        jobs = self._watched(run, self._jobs(run, stage, turn, state), attackers, turn, strategy, starts)
-        for node, done, memory in run.trainer.run(run.detector, jobs, strategy.channels, seed, state.round, phase):
-            own = turn._replace(node=node, rng=partial(stream, seed, *path, phase, "answer", node))
-            try:
-                message, state.memories[node] = strategy.answer(own, done, memory)
-            except DataUnusable as error:
-                raise DataUnusable(f"node '{node}': {error}") from None
-            if not closing:
-                hearing.hear(node, message)
-            if "loss" in done.answers.facts:
-                count = float(done.answers.facts["rows"])
-                weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
+        jobs = self._watched(run, self._jobs(run, stage, turn, state, nodes), attackers, turn, strategy, starts)
+        # What the coordinator sends next takes the place of a node's own network: a hundred thousand of them need not be kept.
+        forgets = strategy.begins_anew and run.topology.central and not closing
+        self.on_nodes(0, len(nodes))
+        carried = self.workers.run(run.trainer, run.detector, jobs, len(nodes), strategy.channels, seed, state.round, phase)
+        with contextlib.closing(carried):
+            for number, (node, done, memory) in enumerate(carried, 1):
+                own = turn._replace(node=node, rng=partial(stream, seed, *path, phase, "answer", node))
+                try:
+                    message, memory = strategy.answer(own, done, memory)
+                except DataUnusable as error:
+                    raise DataUnusable(f"node '{node}': {error}") from None
+                state.memories[node] = _without_networks(memory) if forgets else memory
+                if not closing:
+                    hearing.hear(node, message)
+                if "loss" in done.answers.facts:
+                    count = float(done.answers.facts["rows"])
+                    weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
+                self.on_nodes(number, len(nodes))
         entry = Round(stage.name, state.round + 1, strategy.rounds, weighted / rows if rows else None, 0, 0)
         if closing:
             return entry
         received = self._exchange(stage, turn, hearing, starts, state, seed)
         return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
+
+    @staticmethod
+    def _met(found: Mapping[str, Meeting], nodes: Sequence[str]) -> dict[str, Meeting]:
+        """Return the meetings of those that take part; a peer that does not meets nobody."""
+        known = set(nodes)
+        there = {who: meeting._replace(members=tuple(node for node in meeting.members if node in known)) for who, meeting in found.items()}
+        return {who: meeting for who, meeting in there.items() if who == "*" or (who in known and meeting.members)}
 
     def _exchange(self, stage: Stage, turn: Turn, hearing: Hearing, starts: Mapping[str, Message], state: State, seed: int) -> int:
         """Let every meeting exchange; return the bytes that a coordinator sent back."""
@@ -184,8 +218,11 @@ class LocalRuntime:
             if reply.messages is None:
                 continue
             if who == "*":
-                inbox = dict(reply.messages)
-                received += sum(bytes_of(_inbox(inbox, node)) for node in meeting.receivers)
+                # Who took no part keeps what it was sent before.
+                stays = stage.strategy.sample < 1 and "*" not in reply.messages
+                inbox = {**inbox, **reply.messages} if stays else dict(reply.messages)
+                for_all = bytes_of(inbox["*"]) if "*" in inbox else 0
+                received += sum(bytes_of(inbox[node]) if node in inbox else for_all for node in meeting.receivers)
             else:
                 inbox |= {node: _inbox(reply.messages, node) for node in meeting.receivers}
         state.inbox, state.ours, state.groups = inbox, ours, groups
@@ -203,9 +240,9 @@ class LocalRuntime:
                     starts[node] = Message(vectors=done.vectors)
             yield job
 
-    def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State) -> Iterator[Job]:
+    def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State, nodes: Sequence[str]) -> Iterator[Job]:
         fleet = self.calibration if stage.name == "calibrate" else self.fleet
-        for node in self.fleet:
+        for node in nodes:
             memory, rows = state.memories[node], fleet[node]
             if not len(rows) and stage.name != "calibrate":
                 raise DataUnusable(f"node '{node}' has no training rows; check the partition and the labels")
@@ -217,6 +254,10 @@ class LocalRuntime:
             if reason:
                 raise RecipeError(reason)
             yield Job(node, rows, work, memory)
+
+
+def _without_networks(memory: Memory) -> Memory:
+    return {key: value for key, value in memory.items() if not key.startswith(("network.", "layout."))}
 
 
 def _inbox(inbox: Mapping[str, Message], node: str) -> Message:

@@ -121,6 +121,9 @@ class Strategy(Settings, ABC):
     ----------
     rounds
         How many.
+    sample
+        Share of the nodes that take part in a round, drawn anew for each, all with the same chance; at least one node. The others keep what
+        they had.
     """
 
     relayed: ClassVar[bool] = False
@@ -129,8 +132,11 @@ class Strategy(Settings, ABC):
     """Whether only detectors that learn from labels can be trained by it."""
     shares_rows: ClassVar[bool] = False
     """Whether scaled rows travel, so that all nodes must scale alike."""
+    begins_anew: ClassVar[bool] = False
+    """Whether every round begins with networks that a coordinator sent, so that nodes need not keep their own."""
 
     rounds: int = Field(default=10, ge=0)
+    sample: float = Field(default=1.0, gt=0, le=1)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -146,6 +152,13 @@ class Strategy(Settings, ABC):
     def channels(self) -> tuple[Channel, ...]:
         """The parts of networks that are exchanged."""
         return ()
+
+    def takes_part(self, nodes: Sequence[str], rng: Callable[[], np.random.Generator]) -> Sequence[str]:
+        """Return the nodes that take part in a round, in their order."""
+        if self.sample == 1:
+            return nodes
+        drawn = rng().choice(len(nodes), max(1, round(self.sample * len(nodes))), replace=False)
+        return [nodes[place] for place in np.sort(drawn)]
 
     def span(self, turn: Turn) -> tuple[float, float]:
         """Return where in the whole training this round begins and ends, for `Task.span`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +29,8 @@ class FedAvg(Strategy):
     momentum
         Of the server (beta); 0 is plain averaging. It starts with the second round, when the server first knows where the nodes set out.
     """
+
+    begins_anew: ClassVar[bool] = True
 
     epochs: float = Field(default=1.0, gt=0)
     batch: int | None = Field(default=None, ge=1)

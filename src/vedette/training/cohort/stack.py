@@ -57,6 +57,7 @@ class Stack:
         self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
         self._back = [np.zeros((nodes, batch, layer.inputs), np.float32) for layer in dense[1:]]
         self._passed = [np.zeros((nodes, batch, layer.inputs), np.bool_) for layer in dense[1:]]
+        self._ones = np.ones((nodes, 1, batch), np.float32)
         self._spare = np.zeros((nodes, size), np.float32) if optimiser.decay else self._gradients
         self._views: dict[int, tuple[list[Array], list[Array], list[Array]]] = {}
         self._adam = _adam(optimiser, self.weights, self._gradients, self.state) if optimiser.name != "sgd" else None
@@ -124,7 +125,8 @@ class Stack:
         for number in range(len(self.dense) - 1, -1, -1):
             before = values[number - 1] if number else inputs
             np.matmul(slope.transpose(0, 2, 1), before, out=self._gw[number])
-            np.sum(slope, axis=1, keepdims=True, out=self._gb[number])
+            # A product with ones is more than twice as fast as a sum over the middle axis.
+            np.matmul(self._ones[:, :, : slope.shape[1]], slope, out=self._gb[number])
             if number:
                 np.matmul(slope, self._w[number], out=back[number - 1])
                 _pass_back(back[number - 1], before, passed[number - 1], self.dense[number - 1])
@@ -150,7 +152,7 @@ class Stack:
             width = outputs.shape[2]
             outputs -= inputs
             if self.loss == "mse":
-                parts = np.einsum("nrv,nrv->nr", outputs, outputs)
+                parts = np.vecdot(outputs, outputs)
                 outputs *= shares * np.float32(2 * factor / width)
             else:
                 parts = np.abs(outputs).sum(axis=2)

@@ -193,6 +193,11 @@ class LowmemTrainer(Trainer):
         return Plan(tuple(dense), rows, precision, lanes, rule, 1.0, step_bytes(dense, rows, precision, lanes, rule, columns, nodes))
 
     @property
+    def unit(self) -> int:
+        """Nodes that are handed out together."""
+        return self.together
+
+    @property
     def tight(self) -> bool:
         """Whether nothing is kept that grows with the rows: they are read and scaled when they are needed, in an order without a list."""
         return self.memory_budget is not None or self.own_process
