@@ -29,6 +29,8 @@ from vedette.strategies.aggregation import AGGREGATORS, Aggregator
 from vedette.strategies.attacks import ATTACKS, Attack
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.training.queries import QUERIES
+from vedette.training.task import Trainer
+from vedette.training.trainers import TRAINERS
 
 SUITES = {
     "aggregator": "contracts/test_aggregators.py",
@@ -45,6 +47,7 @@ SUITES = {
     "strategy": "contracts/test_strategies.py",
     "threshold": "contracts/test_thresholds.py",
     "topology": "runtimes/test_topology.py",
+    "trainer": "contracts/test_trainers.py",
 }
 """Where everything registered under a noun is tested."""
 
@@ -61,6 +64,7 @@ BASES = [
     (STRATEGIES, Strategy),
     (ATTACKS, Attack),
     (TOPOLOGIES, Topology),
+    (TRAINERS, Trainer),
 ]
 OURS = [(registry.noun, name, registry[name]) for registry, _ in BASES for name in sorted(registry)]
 CLASSES = [entry for entry in OURS if entry[2].__module__.startswith("vedette.")]  # tests may have registered probes

@@ -137,7 +137,8 @@ def federate(
     calibration
         Rows by node that set thresholds; the training rows if absent.
     trainer
-        Who trains: torch, or `vedette.training.lowmem.trainer.LowmemTrainer` within a stated number of bytes.
+        Who trains: dense networks side by side and others with torch, unless it is said; or
+        `vedette.training.lowmem.trainer.LowmemTrainer` within a stated number of bytes.
     checkpoint, resume
         File to keep the state in after every round, and whether to go on from it.
     on_round

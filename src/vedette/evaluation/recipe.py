@@ -31,9 +31,9 @@ from vedette.runtimes.topology import AnyTopology, Server
 from vedette.settings import Settings, assign, assignments, build, describe, named, validated
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.merge import Merge
+from vedette.training.cohort.trainer import CohortTrainer
 from vedette.training.evasion import Evasion
 from vedette.training.task import Trainer
-from vedette.training.trainer import LoopTrainer
 from vedette.training.trainers import TRAINERS, AnyTrainer
 
 __all__ = ["Recipe", "Variant", "load_recipe", "recipe_names", "recipe_text"]
@@ -115,7 +115,8 @@ class Recipe(Settings):
     topology
         Who hears whom: a coordinator (``"server"``) all nodes, or peers their neighbours.
     trainer
-        Who trains: ``"torch"``, or ``"lowmem"`` within a stated number of bytes.
+        Who trains: ``"cohort"``, dense networks of many nodes side by side and others with torch; ``"torch"``, one node after the other; or
+        ``"lowmem"`` within a stated number of bytes.
     attackers
         Nodes that do not play by the rules, for drills; they train and send, but the table is about the others.
     protocols
@@ -162,7 +163,7 @@ class Recipe(Settings):
     detector: Annotated[Federable, BeforeValidator(_federable), *named(DETECTORS)]
     strategy: AnyStrategy
     topology: AnyTopology = Server()
-    trainer: AnyTrainer = Field(default_factory=LoopTrainer)
+    trainer: AnyTrainer = Field(default_factory=CohortTrainer)
     attackers: Attackers = Attackers()
     protocols: dict[ProtocolName, Protocol] = Field(default={"strict": Protocol()}, min_length=1)
     protocol: ProtocolName = "strict"

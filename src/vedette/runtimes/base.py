@@ -18,8 +18,8 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
+from vedette.training.cohort.trainer import CohortTrainer
 from vedette.training.task import Trainer
-from vedette.training.trainer import LoopTrainer
 from vedette.training.trainers import TRAINERS
 
 __all__ = ["OnRound", "Outcome", "Plan", "Round", "Runtime", "Stage", "demand_fitting", "digest", "plan_of", "stages_of"]
@@ -145,7 +145,7 @@ def plan_of(
     attackers
         Nodes that do not play by the rules; none.
     trainer
-        Who trains; torch unless it is said.
+        Who trains; dense networks side by side, others one by one with torch, unless it is said.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def plan_of(
         "detector": describe(DETECTORS, detector),
         "topology": describe(TOPOLOGIES, (topology or Server()).settled()),
         "attackers": (attackers or Attackers()).model_dump(mode="json"),
-        "trainer": describe(TRAINERS, trainer or LoopTrainer()),
+        "trainer": describe(TRAINERS, trainer or CohortTrainer()),
         "stages": [{"stage": name, "strategy": describe(STRATEGIES, part)} for name, part in stages.items()],
     }
 

@@ -14,6 +14,9 @@ from vedette.training.task import Optimiser
 
 __all__ = ["Stack"]
 
+LANES = 64
+"""Parameters of a node are filled up to a multiple of so many."""
+
 BETA, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """Of Adam, as torch has them."""
 
@@ -47,25 +50,28 @@ class Stack:
     def __init__(self, dense: Sequence[Dense], nodes: int, batch: int, loss: str, optimiser: Optimiser) -> None:
         self.dense, self.nodes, self.batch, self.loss, self.optimiser = list(dense), nodes, batch, loss, optimiser
         size = parameters(dense)
-        self.weights, self._gradients = np.zeros((nodes, size), np.float32), np.zeros((nodes, size), np.float32)
+        # Whole vectors a node, so that no node's arithmetic falls to the remainder of a loop: what it comes to does not depend on company.
+        wide = -(-size // LANES) * LANES
+        self._all, self._gradients = np.zeros((nodes, wide), np.float32), np.zeros((nodes, wide), np.float32)
         names = ("exp_avg", "exp_avg_sq") if optimiser.name != "sgd" else ("momentum_buffer",) if optimiser.momentum else ()
-        self.state = {name: np.zeros((nodes, size), np.float32) for name in names}
+        self._kept = {name: np.zeros((nodes, wide), np.float32) for name in names}
+        self.weights, self.state = self._all[:, :size], {name: kept[:, :size] for name, kept in self._kept.items()}
         self.steps = 0
-        self._w, self._b = zip(*(self._parts(self.weights)), strict=True)
+        self._w, self._b = zip(*(self._parts(self._all)), strict=True)
         self._gw, self._gb = zip(*(self._parts(self._gradients)), strict=True)
         self._turned = [weight.transpose(0, 2, 1) for weight in self._w]
         self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
         self._back = [np.zeros((nodes, batch, layer.inputs), np.float32) for layer in dense[1:]]
         self._passed = [np.zeros((nodes, batch, layer.inputs), np.bool_) for layer in dense[1:]]
         self._ones = np.ones((nodes, 1, batch), np.float32)
-        self._spare = np.zeros((nodes, size), np.float32) if optimiser.decay else self._gradients
+        self._spare = np.zeros((nodes, wide), np.float32) if optimiser.decay else self._gradients
         self._views: dict[int, tuple[list[Array], list[Array], list[Array]]] = {}
-        self._adam = _adam(optimiser, self.weights, self._gradients, self.state) if optimiser.name != "sgd" else None
+        self._adam = _adam(optimiser, self._all, self._gradients, self._kept) if optimiser.name != "sgd" else None
 
     def begun(self) -> Stack:
         """Return it as if nothing had been trained."""
         self.steps = 0
-        for kept in self.state.values():
+        for kept in self._kept.values():
             kept.fill(0)
         return self
 
@@ -165,13 +171,13 @@ class Stack:
         return np.asarray(parts.sum(axis=1, dtype=np.float64) * shares)
 
     def _move(self, rate: float, folded: bool, pull: tuple[float, Array] | None) -> None:
-        weights, gradients, settings = self.weights, self._gradients, self.optimiser
+        weights, gradients, settings = self._all, self._gradients, self.optimiser
         self.steps += 1
         if folded:
             weights += gradients
             return
         if pull is not None:
-            gradients += pull[0] * (weights - pull[1])
+            gradients[:, : self.weights.shape[1]] += pull[0] * (self.weights - pull[1])
         if self._adam is not None:
             self._adam(rate, self.steps)
             return
@@ -179,7 +185,7 @@ class Stack:
             np.multiply(weights, settings.decay, out=self._spare)
             gradients += self._spare
         if settings.momentum:
-            held = self.state["momentum_buffer"]
+            held = self._kept["momentum_buffer"]
             held *= settings.momentum
             held += gradients
             np.multiply(held, rate, out=gradients)
