@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from table import options, told
 
-from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.dense import Dense, parameters
 from vedette.training.lowmem.descent import descend
 from vedette.training.lowmem.network import DenseNetwork, Precision
 from vedette.training.lowmem.planner import LANES, step_bytes

@@ -96,7 +96,7 @@ def peak(script: str, rows: Path, labels: Path) -> float:
 
 def apart(rows: Path, labels: Path) -> tuple[float, float]:
     """Return the peak of Vedette's own process and what its buffers take, in MB."""
-    from vedette.training.lowmem.dense import Dense, parameters
+    from vedette.training.dense import Dense, parameters
     from vedette.training.lowmem.descent import Schedule
     from vedette.training.lowmem.lesson import Lesson, Rate
     from vedette.training.lowmem.process import FileRows, taught_apart

@@ -20,6 +20,7 @@ from vedette.strategies.local import Local
 from vedette.training.cohort.trainer import CohortTrainer
 from vedette.training.lowmem.trainer import LowmemTrainer
 from vedette.training.task import Optimiser
+from vedette.training.trainer import LoopTrainer
 from vedette.training.trainers import TRAINERS
 
 OTHERS = {
@@ -28,7 +29,7 @@ OTHERS = {
     "lowmem": LowmemTrainer(),
     "lowmem, two": LowmemTrainer(together=2),
 }
-NEAR = 1e-5
+NEAR = 1e-6
 REFUSED = {
     "se-ea-edn": "knows dense layers",
     "lstm-autoencoder": "knows dense layers",
@@ -40,7 +41,8 @@ CASES = [(name, detector) for name, detector in PAIRS if detector in ("autoencod
 
 
 def ends(fleet: Fleet, detector, chosen, trainer=None, **more):
-    return LocalRuntime(fleet).run(plan_of(detector, chosen, 7, trainer=trainer, **more))
+    """Train by torch's loop, the oracle, unless another trainer is given."""
+    return LocalRuntime(fleet).run(plan_of(detector, chosen, 7, trainer=trainer or LoopTrainer(), **more))
 
 
 def apart(one, other) -> float:
@@ -81,24 +83,20 @@ def test_every_strategy_ends_with_the_same_weights(name, detector, trainer, flee
     assert apart(expected, found) < NEAR
 
 
+PLAIN, HEAVY = Optimiser(name="sgd", rate=0.05, batch=16), Optimiser(name="sgd", rate=0.05, momentum=0.9, decay=0.01, batch=16)
+ADAM = Optimiser(name="adam", rate=0.01, decay=0.1, batch=7)
+ADAMW = Optimiser(name="adamw", rate=0.01, decay=0.1, schedule="cosine", batch=16)
+
+
+# A sign turns on the last digit, and Adam's steps, which do not shrink with the gradient, carry it on: no mae for them.
 @pytest.mark.parametrize("trainer", sorted(OTHERS))
 @pytest.mark.parametrize(
-    "optimiser",
-    [
-        Optimiser(name="sgd", rate=0.05, batch=16),
-        Optimiser(name="sgd", rate=0.05, momentum=0.9, decay=0.01, batch=16),
-        Optimiser(name="adam", rate=0.01, decay=0.1, batch=7),
-        Optimiser(name="adamw", rate=0.01, decay=0.1, schedule="cosine", batch=16),
-    ],
-    ids=lambda each: each.name,
+    ("optimiser", "loss"), [(PLAIN, "mse"), (PLAIN, "mae"), (HEAVY, "mse"), (HEAVY, "mae"), (ADAM, "mse"), (ADAMW, "mse")]
 )
-@pytest.mark.parametrize("loss", ["mse", "mae"])
 def test_every_optimiser_on_ragged_nodes(optimiser, loss, trainer):
     """Nodes with other numbers of rows, of batches, and of rows in their last batch; one with a single row."""
     sizes = (40, 41, 47, 33, 90, 1, 16, 32)
     ragged = Fleet.of({f"n{place}": correlated(size, 5, seed=place) for place, size in enumerate(sizes)})
-    if loss == "mae" and optimiser.name != "sgd":
-        pytest.skip("a sign turns on the last digit, and steps that do not shrink with the gradient carry it on")
     learner = Autoencoder(hidden=(4, 3), loss=loss, residual="absolute", **{**QUICK, "optimiser": optimiser})
     chosen = FedAvg(rounds=3, epochs=1.5)
     assert apart(ends(ragged, learner, chosen), ends(ragged, learner, chosen, OTHERS[trainer])) < NEAR
@@ -116,10 +114,10 @@ def test_windows_categories_and_peers(trainer):
             assert apart(ends(rows, learner, chosen, **more), ends(rows, learner, chosen, OTHERS[trainer], **more)) < NEAR
 
 
-def test_what_a_cohort_comes_to_does_not_depend_on_its_size(fleet):
+def test_what_a_cohort_comes_to_does_not_depend_on_its_size():
     """To the bit: company changes nothing, so neither does the number of workers."""
     learner = Autoencoder(hidden=(5, 3), **QUICK)
-    rows = fleet.map(lambda table: table.normal())
+    rows = Fleet.of({f"n{place}": correlated(40 + size, 5, seed=place) for place, size in enumerate((0, 0, 1, 3, 4, 8, 9, 24, 40))})
     found = [ends(rows, learner, FedAvg(rounds=2), CohortTrainer(chunk=chunk)) for chunk in (0, 1, 2, 3)]
     assert all(apart(found[0], other) == 0 for other in found[1:])
 

@@ -32,6 +32,7 @@ from vedette.errors import RecipeError, StorageError, TrainingDiverged, VedetteE
 from vedette.evaluation.federation import federate
 from vedette.files import read_memory
 from vedette.message import Channel, Memory
+from vedette.runtimes import workers as workers_module
 from vedette.runtimes.base import Outcome, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.meetings import Attackers
@@ -119,9 +120,36 @@ def until(reached: Any, what: str, seconds: float = 60) -> Any:
     return found
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """The units that went to workers."""
+    found: list[tuple[str, ...]] = []
+    units = workers_module._units
+
+    def noted(jobs: Any, size: int) -> Any:
+        for unit in units(jobs, size):
+            found.append(unit.nodes)
+            yield unit
+
+    monkeypatch.setattr(workers_module, "_units", noted)
+    return found
+
+
 @pytest.mark.parametrize("name", PLANS)
-def test_two_workers_find_what_one_process_does(name: str) -> None:
-    alike(run(PLANS[name], 1), run(PLANS[name], 2))
+def test_two_workers_find_what_one_process_does(name: str, sent: list[tuple[str, ...]]) -> None:
+    one = run(PLANS[name], 1)
+    assert not sent
+    alike(one, run(PLANS[name], 2))
+    assert len({node for unit in sent for node in unit}) > 1, "nothing was trained by a worker"
+    assert max(map(len, sent)) == 1
+
+
+def test_nodes_that_are_the_faster_together_go_together(sent: list[tuple[str, ...]]) -> None:
+    """But no worker gets so many at once that the others stand idle."""
+    many = Fleet.of({f"n{number:02}": FLEET["n0"] for number in range(40)})
+    plan = plan_of(DENSE, FedAvg(rounds=1), 3)
+    alike(run(plan, 1, many), run(plan, 2, many))
+    assert set(map(len, sent)) == {5}
 
 
 def test_three_do_too_and_a_run_goes_on_with_another_number(tmp_path: Path) -> None:

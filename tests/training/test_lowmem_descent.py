@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vedette.data.scaling import LIMIT, Scaling
 from vedette.data.table import Table
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.dense import Dense, parameters
 from vedette.training.lowmem.descent import PLAIN, Descended, Schedule, descend
 from vedette.training.lowmem.network import DenseNetwork
 from vedette.training.lowmem.order import Scattered

@@ -10,7 +10,7 @@ import torch
 
 from vedette.errors import DetectorMisused
 from vedette.message import Array
-from vedette.training.lowmem.dense import ACTIVATIONS, Dense, dense_of, parameters
+from vedette.training.dense import ACTIVATIONS, Dense, dense_of, parameters
 from vedette.training.lowmem.descent import _loss
 from vedette.training.lowmem.half import draw, narrow, widen
 from vedette.training.lowmem.network import DenseNetwork, buffers_of

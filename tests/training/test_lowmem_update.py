@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.dense import Dense, parameters
 from vedette.training.lowmem.network import DenseNetwork
 from vedette.training.lowmem.update import CALM, LOSS_SCALE, MOST_SCALE, STATES, Elimination, Rule, Updater, state_of
 

@@ -75,9 +75,9 @@ class Fleet(Mapping[str, Table]):
         if node in self._kept:
             return self._kept[node]
         table = self._table_of(node)
-        self._room -= table.nbytes
-        if self._room >= 0:
+        if table.nbytes <= self._room:
             self._kept[node] = table
+            self._room -= table.nbytes
         return table
 
     def __contains__(self, node: object) -> bool:

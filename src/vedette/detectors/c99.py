@@ -110,7 +110,7 @@ def c99_twin(detector: NetworkDetector, precision: Precision = "float32") -> Net
     """
     stages = [stored(stage, precision).stage for stage in _stages(detector)]
     # What runs a network need only have `forward`.
-    return detector.restored(detector.memory).run_by(_Float64(stages))  # type: ignore[arg-type]
+    return detector.restored(detector.memory).run_by(_Float64(stages))
 
 
 class _Float64:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import Field, PrivateAttr
 
 from vedette.data.rebalance import Keep, Rebalancer
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
-from vedette.detectors.graph import OnnxNetwork
 from vedette.message import Array, Memory, Query, Vector
 from vedette.training.evasion import Evasion
 from vedette.training.lowmem.flat import FlatNetwork
@@ -21,8 +20,12 @@ from vedette.training.trainer import LoopTrainer
 
 __all__ = ["NetworkDetector", "Runner", "dense"]
 
-Runner: TypeAlias = Network | OnnxNetwork | FlatNetwork
-"""What runs a network: torch, ONNX Runtime, or NumPy alone."""
+
+class Runner(Protocol):
+    """What runs a network: torch, ONNX Runtime, or NumPy alone."""
+
+    def forward(self, samples: Array, /) -> Array:
+        """Run [n, width] float32 through the network."""
 
 
 class NetworkDetector(Detector):

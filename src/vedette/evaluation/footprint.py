@@ -52,18 +52,20 @@ def footprint(method: str, setting: Setting, made: Made) -> dict[str, Any] | Non
     -------
     dict
         ``step_first`` and ``step_last``: peak bytes of a training step, all told, with the network as it begins and as it is in the
-        end; ``floor``: its weights and gradients alone; ``rows_bytes``: what it would take to hold the node's rows, scaled, as
-        float32; ``resident``: most bytes the process held in one pass over the node's rows, streamed (VmHWM); ``model``: bytes of
-        the network without what was pruned, in the precision it was trained in; ``pruned``: share of its weights; ``eliminated``: share
-        of the weights of the network that was asked for, of which a budget may have left out some before; ``seconds`` and ``joules``
-        (None where no meter can be read) of the pass; ``plan``: what a memory budget chose; ``trainer``, ``parameters``, ``rows``.
+        end (None unless torch or ``lowmem`` trained it); ``floor``: its weights and gradients alone; ``rows_bytes``: what it would take
+        to hold the node's rows, scaled, as float32; ``resident``: most bytes the process held in one pass over the node's rows, streamed
+        (VmHWM); ``model``: bytes of the network without what was pruned, in the precision it was trained in; ``pruned``: share of its
+        weights; ``eliminated``: share of the weights of the network that was asked for, of which a budget may have left out some
+        before; ``seconds`` and ``joules`` (None where no meter can be read) of the pass; ``plan``: what a memory budget chose;
+        ``trainer``, ``parameters``, ``rows``.
     """
     if made.trained is None or not made.detectors:
         return None
-    trainer, table = made.trained
+    trainer, rows = made.trained
     detector = next(iter(made.detectors.values()))
     if not isinstance(detector, NetworkDetector):
         return None
+    table = rows()
     some = table.take(slice(0, MOST_ROWS))
     kept = {key: value for key, value in detector.memory.items() if key.startswith(("scaling.", "network.", "layout."))}
     plain = detector
@@ -76,6 +78,7 @@ def footprint(method: str, setting: Setting, made: Made) -> dict[str, Any] | Non
     label = np.zeros(len(numbers), dtype=np.int8) if some.label is None else some.label
     layers, weights = detector.layers, detector.weights_
     narrow, size = layout_of(compacted(layers, weights).layers).size, 4
+    described, pruned = describe(TRAINERS, trainer), pruned_share(layers, weights)
     recipe, width, plan = setting.recipe, detector.window.size * detector.scaler.width, ""
     asked = recipe.variant(method) if method in recipe.variants else recipe.detector
     assert isinstance(asked, NetworkDetector)
@@ -90,7 +93,7 @@ def footprint(method: str, setting: Setting, made: Made) -> dict[str, Any] | Non
         write_memory(folder / "state.safetensors", kept)
         said = {
             "detector": describe(DETECTORS, plain),
-            "trainer": describe(TRAINERS, trainer),
+            "trainer": described,
             "features": [[feature.name, feature.unit] for feature in some.features],
             "seed": setting.seed,
         }
@@ -111,12 +114,12 @@ def footprint(method: str, setting: Setting, made: Made) -> dict[str, Any] | Non
         "fold": setting.fold,
         "rows": len(table),
         "rows_bytes": len(table) * width * 4,
-        "trainer": describe(TRAINERS, trainer)["name"],
+        "trainer": described["name"],
         "parameters": whole[0],
         "floor": 2 * size * whole[0],
         "model": size * narrow,
-        "pruned": pruned_share(layers, weights),
-        "eliminated": 1 - (1 - pruned_share(layers, weights)) * whole[0] / whole[1],
+        "pruned": pruned,
+        "eliminated": 1 - (1 - pruned) * whole[0] / whole[1],
         "plan": plan,
         **json.loads(done.stdout),
     }

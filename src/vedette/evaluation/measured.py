@@ -55,7 +55,9 @@ def _found(detector: NetworkDetector, trainer: Trainer, table: Table, memory: Me
             pass
         seconds, joules = _pass(detector, trainer, table, begun, seed)
         resident = peak_resident()
-        first, last = (torch_step_bytes(detector, _job(table, state, STEPS), seed) for state in (begun, memory))
+        first, last = None, None
+        if isinstance(trainer, LoopTrainer):
+            first, last = (torch_step_bytes(detector, _job(table, state, STEPS), seed) for state in (begun, memory))
     return {"step_first": first, "step_last": last, "resident": resident, "seconds": seconds, "joules": joules}
 
 

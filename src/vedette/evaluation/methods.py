@@ -49,13 +49,13 @@ class Made(NamedTuple):
     curve
         Training loss per round.
     trained
-        Who trained its networks, and the rows of one node that they were trained on.
+        Who trained its networks, and what returns the rows of one node that they were trained on.
     """
 
     score: Callable[[Fleet | Table], list[Scored]]
     detectors: Mapping[str, Detector] = {}
     curve: Sequence[float] = ()
-    trained: tuple[Trainer, Table] | None = None
+    trained: tuple[Trainer, Callable[[], Table]] | None = None
 
 
 Start: TypeAlias = Mapping[str, Memory] | None
@@ -121,8 +121,8 @@ class Bench:
         trainer = self.trainer
         if not isinstance(trainer, LowmemTrainer) or trainer.memory_budget is None or not isinstance(detector, NetworkDetector):
             return detector
-        summary = detector.scaling.merged({"*": detector.scaling.summary(self.pooled[POOLED])})
-        return narrowed(detector, trainer, detector.scaling.fitted(summary).width * detector.window.size)
+        scaler = detector.scaling.fitted(detector.scaling.summary(self.pooled[POOLED]))
+        return narrowed(detector, trainer, scaler.width * detector.window.size)
 
     def alone(self, batch: int | None = None) -> Local:
         """Return training without exchange that visits the rows as often as the strategy does."""
@@ -131,8 +131,8 @@ class Bench:
     def made(self, detectors: Mapping[str, Detector], outcome: Outcome | None = None) -> Made:
         """Return detectors as a method."""
         honest = {node: detector for node, detector in detectors.items() if node not in self.setting.recipe.attackers.nodes}
-        table = None if outcome is None else self.pooled[POOLED] if POOLED in outcome.memories else self.setting.train[next(iter(honest))]
-        trained = None if table is None else (self.trainer, table)
+        fleet = self.pooled if outcome is not None and POOLED in outcome.memories else self.setting.train
+        trained = None if outcome is None else (self.trainer, lambda: fleet[fleet.nodes[0]])
         return Made(lambda tests: score_fleet(honest, tests, self.setting.ordered), honest, _losses(outcome), trained)
 
     def everywhere(self, detector: Detector, outcome: Outcome | None = None) -> Made:

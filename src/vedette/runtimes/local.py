@@ -188,9 +188,10 @@ class LocalRuntime:
         received = self._exchange(stage, turn, hearing, starts, state, seed)
         return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
 
-    @staticmethod
-    def _met(found: Mapping[str, Meeting], nodes: Sequence[str]) -> dict[str, Meeting]:
+    def _met(self, found: Mapping[str, Meeting], nodes: Sequence[str]) -> dict[str, Meeting]:
         """Return the meetings of those that take part; a peer that does not meets nobody."""
+        if len(nodes) == len(self.fleet):
+            return dict(found)
         known = set(nodes)
         there = {who: meeting._replace(members=tuple(node for node in meeting.members if node in known)) for who, meeting in found.items()}
         return {who: meeting for who, meeting in there.items() if who == "*" or (who in known and meeting.members)}

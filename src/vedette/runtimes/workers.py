@@ -38,6 +38,9 @@ Carried: TypeAlias = tuple[str, Done, Memory]
 AHEAD = 8
 """Jobs each worker may have waiting, so that none stands idle while a large node in front of it is trained; two units at least."""
 
+SHARES = 4
+"""Units a worker gets, at least, of those that could be larger: the last ones to be done should be small."""
+
 IDLE = 60.0
 """Seconds after which a worker without work goes away: longer than the tables between two methods take to score, as a rule."""
 
@@ -58,8 +61,8 @@ PR_SET_PDEATHSIG = 1
 class Workers:
     """Carries out the jobs of a phase here or in worker processes, with one thread each: the results are the same to the last bit.
 
-    Jobs go out in units of as many consecutive ones as the trainer's ``unit`` says (1 if it has none), a bounded number of them ahead, and
-    results come back in order. A trainer that is given more jobs at once must cut them into the same units.
+    Jobs go out in units of consecutive ones, a bounded number of them ahead, and results come back in order. A unit holds what must stay
+    together (`Trainer.unit`), and as much more as is the faster for it (`Trainer.most`), but no more than leaves every worker its share.
 
     Parameters
     ----------
@@ -109,7 +112,7 @@ class Workers:
         VedetteError
             What the trainer raises, in the order of the jobs; or workers that die again and again over the same jobs.
         """
-        size = int(getattr(trainer, "unit", 1))
+        size = trainer.unit * max(1, min(trainer.most // trainer.unit, nodes // (trainer.unit * self.count * SHARES)))
         if self.count == 1 or nodes <= size:
             with one_thread():
                 yield from trainer.run(detector, jobs, channels, seed, round, phase)

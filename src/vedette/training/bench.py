@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from vedette.data.rebalance import Keep
-from vedette.errors import DataUnusable, VedetteError
+from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.seeds import stream
 from vedette.training.layout import initial
@@ -18,7 +19,7 @@ from vedette.training.queries import QUERIES, Asked
 from vedette.training.rows import TrainingRows
 from vedette.training.task import Done, Job, Layers, Learnable, Task
 
-__all__ = ["AnyNetwork", "Bench"]
+__all__ = ["AnyNetwork", "Bench", "together"]
 
 
 class AnyNetwork(Protocol):
@@ -86,15 +87,20 @@ class Bench(ABC, Generic[N]):
         """Return a network by role, as the node last had it."""
         role = role or self.detector.role
         if role not in self.networks:
-            width = self.detector.samples(self.job.rows.take(slice(0, 0)), self.memory).width
-            layers = self.detector.networks(width)[role]
-            network = self.made(layers)
-            # Every node draws its first weights from the same place of the seed tree: averages need a common start.
+            network = self.blank(role)
             kept = self.memory.get(f"network.{role}")
-            first = initial(layers, stream(self.seed, "initial", role)) if kept is None else Vector(kept, self.memory[f"layout.{role}"])
-            network.load(first)
+            network.load(self.first(network, role) if kept is None else Vector(kept, str(self.memory[f"layout.{role}"])))
             self.networks[role] = network
         return self.networks[role]
+
+    def blank(self, role: str) -> N:
+        """Make this node's network of a role."""
+        width = self.detector.samples(self.job.rows.take(slice(0, 0)), self.memory).width
+        return self.made(self.detector.networks(width)[role])
+
+    def first(self, network: N, role: str) -> Vector:
+        """Return first weights; every node draws them from the same place of the seed tree, because averages need a common start."""
+        return initial(network.layers, stream(self.seed, "initial", role))
 
     def forward(self, rows: Array) -> Array:
         """Run the network that scores; a detector without one looks at the rows themselves."""
@@ -145,10 +151,49 @@ class Bench(ABC, Generic[N]):
             raise DataUnusable("no training rows; check the partition and the labels")
         return rows
 
-    def located(self, error: VedetteError) -> VedetteError:
-        """Return an error that says where it happened."""
-        return type(error)(f"node '{self.job.node}', round {self.round + 1}: {error}")
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Let errors within say whose they are, and in which round."""
+        try:
+            yield
+        except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
+            raise type(error)(f"node '{self.job.node}', round {self.round + 1}: {error}") from None
 
     def fitted(self, role: str, steps: int, loss: float) -> None:
         """Note what came of training a network."""
         self.facts |= {"steps": float(steps), "loss": loss, f"loss.{role}": loss}
+
+
+B = TypeVar("B", bound=Bench[Any])
+R = TypeVar("R")
+
+
+def together(
+    benches: Sequence[B], ready: Callable[[B, int], R | None], key: Callable[[R], Hashable], train: Callable[[list[R]], None]
+) -> None:
+    """Carry out the tasks of several nodes, place by place, those that are alike at once; queries that they train on are answered before.
+
+    Parameters
+    ----------
+    benches
+        Of the nodes.
+    ready
+        A bench and the place of a task -> what is to be trained, or None if nothing is.
+    key
+        What those that are trained at once have in common.
+    train
+        Trains them.
+    """
+    for bench in benches:
+        with bench.located():
+            bench.begin()
+    for place in range(max((len(bench.job.work.tasks) for bench in benches), default=0)):
+        alike: dict[Hashable, list[R]] = {}
+        for bench in benches:
+            if place < len(bench.job.work.tasks):
+                with bench.located():
+                    found = ready(bench, place)
+                if found is not None:
+                    alike.setdefault(key(found), []).append(found)
+        for group in alike.values():
+            train(group)

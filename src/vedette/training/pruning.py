@@ -12,7 +12,7 @@ from vedette.training.layers import Layer
 from vedette.training.layout import layout_of
 from vedette.training.task import Layers
 
-__all__ = ["Compacted", "Stage", "compacted", "expanded", "pruned_share", "stages_of"]
+__all__ = ["Compacted", "Stage", "compacted", "expanded", "gathered", "pruned_share", "stages_of"]
 
 Activation: TypeAlias = Callable[[Layer, Array], Array]
 
@@ -121,11 +121,7 @@ def compacted(layers: Layers, vector: Vector) -> Compacted:
     for stage, weight, bias in zip(stages, weights, biases, strict=True):
         arrays |= {f"{stage.name}.weight": weight, f"{stage.name}.bias": bias}
     full = layout_of(layers).flat(arrays)
-    narrower = _narrowed(layers, kept)
-    for stage, (outgoing, incoming) in zip(stages, _chosen(kept), strict=True):
-        arrays[f"{stage.name}.weight"] = arrays[f"{stage.name}.weight"][outgoing][:, incoming]
-        arrays[f"{stage.name}.bias"] = arrays[f"{stage.name}.bias"][outgoing]
-    return Compacted(narrower, layout_of(narrower).flat(arrays), full, kept)
+    return Compacted(_narrowed(layers, kept), gathered(layers, full, kept), full, kept)
 
 
 def expanded(layers: Layers, compact: Vector, kept: Sequence[Array]) -> Vector:
@@ -150,14 +146,34 @@ def expanded(layers: Layers, compact: Vector, kept: Sequence[Array]) -> Vector:
         return compact
     found = layout_of(_narrowed(layers, kept)).arrays(compact)
     arrays: dict[str, Array] = {}
-    dense = [layer for layer in layers if layer["kind"] == "dense"]
-    for layer, (outgoing, incoming) in zip(dense, _chosen(kept), strict=True):
+    for layer, (outgoing, incoming) in zip(_dense(layers), _chosen(kept), strict=True):
         weight, bias = np.zeros((layer["outputs"], layer["inputs"]), np.float32), np.zeros(layer["outputs"], np.float32)
         rows, columns = np.arange(layer["outputs"])[outgoing], np.arange(layer["inputs"])[incoming]
         weight[np.ix_(rows, columns)] = found[f"{layer['name']}.weight"]
         bias[rows] = found[f"{layer['name']}.bias"]
         arrays |= {f"{layer['name']}.weight": weight, f"{layer['name']}.bias": bias}
     return layout_of(layers).flat(arrays)
+
+
+def gathered(layers: Layers, full: Vector, kept: Sequence[Array]) -> Vector:
+    """Return, of the original network's parameters, those of the narrower one.
+
+    Parameters
+    ----------
+    layers
+        The original network.
+    full
+        Its parameters.
+    kept
+        As in `Compacted`.
+
+    Raises
+    ------
+    DetectorMisused
+        The vector has another layout.
+    """
+    arrays = layout_of(layers).arrays(full)
+    return layout_of(_narrowed(layers, kept)).flat(_cut(layers, arrays, kept)) if kept else full
 
 
 def pruned_share(layers: Layers, vector: Vector) -> float:
@@ -185,6 +201,19 @@ def _narrow(stages: Sequence[Stage], weights: list[Array], biases: list[Array], 
     return changed or bool(idle.any())
 
 
+def _cut(layers: Layers, arrays: Mapping[str, Array], kept: Sequence[Array]) -> dict[str, Array]:
+    """Take the rows and columns of neurons that stay out of weights and biases."""
+    cut: dict[str, Array] = {}
+    for layer, (outgoing, incoming) in zip(_dense(layers), _chosen(kept), strict=True):
+        cut[f"{layer['name']}.weight"] = arrays[f"{layer['name']}.weight"][outgoing][:, incoming]
+        cut[f"{layer['name']}.bias"] = arrays[f"{layer['name']}.bias"][outgoing]
+    return cut
+
+
+def _dense(layers: Layers) -> list[Layer]:
+    return [layer for layer in layers if layer["kind"] == "dense"]
+
+
 def _chosen(kept: Sequence[Array]) -> list[tuple[Array | slice, Array | slice]]:
     """Return for each dense layer which outputs and which inputs stay."""
     everything = slice(None)
@@ -193,7 +222,7 @@ def _chosen(kept: Sequence[Array]) -> list[tuple[Array | slice, Array | slice]]:
 
 def _narrowed(layers: Layers, kept: Sequence[Array]) -> Layers:
     """Return the layers with as many neurons as are kept."""
-    if all(len(each) == layer["outputs"] for each, layer in zip(kept, (each for each in layers if each["kind"] == "dense"), strict=False)):
+    if all(len(each) == layer["outputs"] for each, layer in zip(kept, _dense(layers), strict=False)):
         return layers
     widths = iter([None, *map(len, kept), None])
     inputs, narrower = next(widths), []

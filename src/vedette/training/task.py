@@ -15,6 +15,7 @@ from vedette.data.windows import Samples
 from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.settings import Settings
 from vedette.training.evasion import Evasion
+from vedette.training.rates import rate_at
 
 __all__ = ["Distil", "Done", "Job", "Layers", "Learnable", "Optimiser", "Proximal", "Task", "Trainer", "Work"]
 
@@ -162,7 +163,7 @@ class Optimiser(Settings):
 
     def rate_at(self, done: float) -> float:
         """Return the learning rate when a share (0 to 1) of the training is done."""
-        return self.rate if self.schedule == "constant" else self.rate * 0.5 * (1 + math.cos(math.pi * done))
+        return rate_at(self.rate, self.schedule == "cosine", done)
 
 
 class Learnable(Protocol):
@@ -208,9 +209,19 @@ class Learnable(Protocol):
 class Trainer(Settings, ABC):
     """Base of those who carry out jobs: in a loop, or in little memory; the fields are settings."""
 
-    @abstractmethod
+    @property
+    def unit(self) -> int:
+        """Consecutive jobs that stay together, because what one comes to may depend on the others in its last digits."""
+        return 1
+
+    @property
+    def most(self) -> int:
+        """Jobs that are done the faster for being together, though what one comes to does not depend on the others."""
+        return self.unit
+
     def refuses(self, detector: Learnable, work: Work) -> str | None:
         """Say in one sentence why this work cannot be done here, or None."""
+        return None
 
     @abstractmethod
     def run(

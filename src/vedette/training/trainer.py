@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
+from vedette.errors import DetectorMisused, TrainingDiverged
 from vedette.message import Array, Channel, Memory
 from vedette.seeds import seed_of
 from vedette.training.bench import Bench
@@ -17,9 +17,8 @@ from vedette.training.evasion import hardened
 from vedette.training.layers import needs_torch
 from vedette.training.networks import Network
 from vedette.training.objective import objective
-from vedette.training.queries import QUERIES
 from vedette.training.rows import TrainingRows
-from vedette.training.task import Done, Job, Layers, Learnable, Optimiser, Task, Trainer, Work
+from vedette.training.task import Done, Job, Layers, Learnable, Optimiser, Task, Trainer
 
 if TYPE_CHECKING:
     from torch import nn, optim
@@ -32,12 +31,6 @@ DIVERGED = "the loss is no longer a number; lower the learning rate (detector.op
 class LoopTrainer(Trainer):
     """Trains networks with torch, node by node."""
 
-    def refuses(self, detector: Learnable, work: Work) -> str | None:
-        """Say in one sentence why this work cannot be done here, or None."""
-        for query in work.queries.values():
-            QUERIES[query.name]
-        return None
-
     def run(
         self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
     ) -> Iterator[tuple[str, Done, Memory]]:
@@ -48,10 +41,8 @@ class LoopTrainer(Trainer):
                 bench = _TorchBench(detector, job, channels, seed, round, phase)
                 # Only dropout draws from it; torch.manual_seed would also look for every kind of accelerator, each time.
                 torch.default_generator.manual_seed(seed_of(*bench.path, "torch") % 2**63)
-                try:
+                with bench.located():
                     done, memory = bench.done()
-                except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
-                    raise bench.located(error) from None
                 yield job.node, done, memory
 
 

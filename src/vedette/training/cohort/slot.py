@@ -9,8 +9,8 @@ import numpy as np
 
 from vedette.errors import DetectorMisused
 from vedette.message import Array, Vector
+from vedette.training.dense import Dense, dense_of
 from vedette.training.layout import Layout, layout_of
-from vedette.training.lowmem.dense import Dense, dense_of
 from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.task import Layers
 
@@ -24,14 +24,20 @@ class Shape:
     ----------
     layers
         The network as data.
+
+    Attributes
+    ----------
+    dense
+        Its layers if it can be stacked: dense ones, the last without activation; else none.
     """
 
     def __init__(self, layers: Layers) -> None:
         self.layers, self.layout = layers, layout_of(layers)
         try:
-            self.dense: tuple[Dense, ...] = tuple(dense_of(layers))
+            dense = tuple(dense_of(layers))
         except DetectorMisused:
-            self.dense = ()
+            dense = ()
+        self.dense: tuple[Dense, ...] = dense if dense and not dense[-1].activation else ()
         self._parts: dict[tuple[str, str], tuple[Layout, Array]] = {}
 
     @cached_property

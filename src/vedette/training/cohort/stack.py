@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense, parameters
-from vedette.training.lowmem.network import places_of
+from vedette.training.dense import Dense, logistic, parameters, pass_back, places_of
+from vedette.training.rates import BETA, BETA2, EPSILON
 from vedette.training.task import Optimiser
 
 __all__ = ["Stack"]
 
 LANES = 64
 """Parameters of a node are filled up to a multiple of so many."""
-
-BETA, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of Adam, as torch has them."""
 
 
 class Stack:
@@ -27,7 +24,7 @@ class Stack:
     Parameters
     ----------
     dense
-        Layers of each.
+        Layers of each; the last has no activation.
     nodes
         How many.
     batch
@@ -62,10 +59,9 @@ class Stack:
         self._turned = [weight.transpose(0, 2, 1) for weight in self._w]
         self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
         self._back = [np.zeros((nodes, batch, layer.inputs), np.float32) for layer in dense[1:]]
-        self._passed = [np.zeros((nodes, batch, layer.inputs), np.bool_) for layer in dense[1:]]
         self._ones = np.ones((nodes, 1, batch), np.float32)
         self._spare = np.zeros((nodes, wide), np.float32) if optimiser.decay else self._gradients
-        self._views: dict[int, tuple[list[Array], list[Array], list[Array]]] = {}
+        self._views: dict[int, tuple[list[Array], list[Array]]] = {}
         self._adam = _adam(optimiser, self._all, self._gradients, self._kept) if optimiser.name != "sgd" else None
 
     def begun(self) -> Stack:
@@ -85,11 +81,11 @@ class Stack:
             for layer, at in zip(self.dense, places_of(self.dense), strict=True)
         ]
 
-    def _of(self, rows: int) -> tuple[list[Array], list[Array], list[Array]]:
-        """Return values, what comes back and masks for batches of so many rows, views made once."""
+    def _of(self, rows: int) -> tuple[list[Array], list[Array]]:
+        """Return values and what comes back for batches of so many rows, views made once."""
         if rows not in self._views:
-            values, back, passed = ([part[:, :rows] for part in parts] for parts in (self._values, self._back, self._passed))
-            self._views[rows] = values, back, passed
+            values, back = ([part[:, :rows] for part in parts] for parts in (self._values, self._back))
+            self._views[rows] = values, back
         return self._views[rows]
 
     def step(
@@ -115,7 +111,7 @@ class Stack:
         Array
             [nodes] float64, the loss of each.
         """
-        values, back, passed = self._of(inputs.shape[1])
+        values, back = self._of(inputs.shape[1])
         taken = inputs
         for number, layer in enumerate(self.dense):
             given = values[number]
@@ -135,8 +131,8 @@ class Stack:
             np.matmul(self._ones[:, :, : slope.shape[1]], slope, out=self._gb[number])
             if number:
                 np.matmul(slope, self._w[number], out=back[number - 1])
-                _pass_back(back[number - 1], before, passed[number - 1], self.dense[number - 1])
-                slope = back[number - 1]
+                pass_back(before, back[number - 1], self.dense[number - 1])
+                slope = before
         self._move(rate, folded, pull)
         return fit
 
@@ -148,10 +144,7 @@ class Stack:
             logits = outputs[..., 0]
             parts = np.logaddexp(0, logits)
             parts -= labels * logits
-            outputs *= 0.5
-            np.tanh(outputs, out=outputs)
-            outputs += 1
-            outputs *= 0.5
+            logistic(outputs)
             outputs -= labels[..., None]
             outputs *= shares * np.float32(factor)
         else:
@@ -165,10 +158,8 @@ class Stack:
                 np.sign(outputs, out=outputs)
                 outputs *= shares * np.float32(factor / width)
             parts /= width
-        if isinstance(shares, np.ndarray):
-            parts *= shares[..., 0]
-            return np.asarray(parts.sum(axis=1, dtype=np.float64))
-        return np.asarray(parts.sum(axis=1, dtype=np.float64) * shares)
+        parts *= shares[..., 0] if isinstance(shares, np.ndarray) else shares
+        return np.asarray(parts.sum(axis=1, dtype=np.float64))
 
     def _move(self, rate: float, folded: bool, pull: tuple[float, Array] | None) -> None:
         weights, gradients, settings = self._all, self._gradients, self.optimiser
@@ -202,24 +193,7 @@ def _activate(values: Array, layer: Dense) -> None:
     elif layer.activation == "tanh":
         np.tanh(values, out=values)
     else:
-        # The logistic function by tanh, so that no exponent overflows.
-        values *= 0.5
-        np.tanh(values, out=values)
-        values += 1
-        values *= 0.5
-
-
-def _pass_back(back: Array, values: Array, passed: Array, layer: Dense) -> None:
-    """Multiply what comes back by the slope of an activation, told from the values that it gave."""
-    if layer.activation == "relu":
-        np.greater(values, 0, out=passed)
-        back *= passed
-    elif layer.activation == "leaky-relu":
-        back *= np.where(values < 0, np.float32(layer.slope), np.float32(1))
-    elif layer.activation == "tanh":
-        back *= 1 - values * values
-    elif layer.activation == "sigmoid":
-        back *= values * (1 - values)
+        logistic(values)
 
 
 def _adam(optimiser: Optimiser, weights: Array, gradients: Array, state: dict[str, Array]) -> Callable[[float, int], None]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydantic import Field, PrivateAttr
@@ -15,16 +14,13 @@ from pydantic import Field, PrivateAttr
 from vedette.data.rebalance import Keep
 from vedette.data.table import Table
 from vedette.data.windows import Samples
-from vedette.errors import DataUnusable, DetectorMisused, TrainingDiverged
+from vedette.errors import TrainingDiverged
 from vedette.message import Array, Channel, Memory, Vector
-from vedette.seeds import stream
-from vedette.training.bench import Bench
+from vedette.training.bench import Bench, together
 from vedette.training.cohort.slot import Shape, Slot
 from vedette.training.cohort.stack import Stack
-from vedette.training.layout import initial
-from vedette.training.queries import QUERIES
 from vedette.training.rows import TrainingRows
-from vedette.training.task import Distil, Done, Job, Layers, Learnable, Proximal, Task, Trainer, Work
+from vedette.training.task import Distil, Done, Job, Layers, Learnable, Proximal, Task, Trainer
 from vedette.training.trainer import DIVERGED, LoopTrainer
 
 __all__ = ["CohortTrainer"]
@@ -41,6 +37,9 @@ KEPT = 256 << 20
 HELD = 16 << 20
 """Bytes of rows that are held ready for a chunk at once."""
 
+PARTS = 4
+"""The last batch of a pass is filled up to a multiple of so many-th parts of a batch: nodes differ in what they hold, not in shape."""
+
 
 class CohortTrainer(Trainer):
     """Trains dense networks of many nodes side by side, all others one by one with torch.
@@ -55,36 +54,28 @@ class CohortTrainer(Trainer):
 
     chunk: int = Field(default=0, ge=0)
 
-    _shapes: dict[Any, Shape] = PrivateAttr(default_factory=dict)
+    _shapes: dict[Any, tuple[Learnable, Shape]] = PrivateAttr(default_factory=dict)
     _stacks: dict[Any, Stack] = PrivateAttr(default_factory=dict)
     _first: dict[Any, Vector] = PrivateAttr(default_factory=dict)
-    _rows: WeakKeyDictionary[Table, TrainingRows] = PrivateAttr(default_factory=WeakKeyDictionary)
+    _rows: dict[Table, TrainingRows] = PrivateAttr(default_factory=dict)
     _room: int = PrivateAttr(default=KEPT)
 
     @property
-    def unit(self) -> int:
-        """Nodes that are handed out together; what they come to does not depend on others."""
+    def most(self) -> int:
+        """Nodes that are looked at together; what a node comes to does not depend on the others, to the last bit."""
         return self.chunk or UNIT
-
-    def refuses(self, detector: Learnable, work: Work) -> str | None:
-        """Say in one sentence why this work cannot be done here, or None."""
-        for query in work.queries.values():
-            QUERIES[query.name]
-        return None
 
     def run(
         self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
     ) -> Iterator[tuple[str, Done, Memory]]:
         """Do the work of many nodes; see `vedette.training.task.Trainer`."""
         waiting = iter(jobs)
-        while unit := list(islice(waiting, self.unit)):
+        while unit := list(islice(waiting, self.most)):
             benches = [_StackBench(self, detector, job, channels, seed, round, phase) for job in unit]
-            stacked = [bench for bench in benches if bench.stackable()]
-            self._trained(stacked)
-            together = set(map(id, stacked))
+            together([bench for bench in benches if bench.stackable], _StackBench.ready, lambda ready: ready.key, self._trained)
             for bench in benches:
-                if id(bench) in together:
-                    with bench.located_here():
+                if bench.stackable:
+                    with bench.located():
                         done, memory = bench.ended()
                     yield bench.job.node, done, memory
                 else:
@@ -94,8 +85,9 @@ class CohortTrainer(Trainer):
         """Return what networks of a role share, for samples of so many values."""
         key, shapes = (id(detector), role, width), self._shapes
         if key not in shapes:
-            shapes[key] = Shape(detector.networks(width)[role])
-        return shapes[key]
+            # With the detector, so that no other one takes its place in memory, and with it its shapes.
+            shapes[key] = detector, Shape(detector.networks(width)[role])
+        return shapes[key][1]
 
     def rows(self, bench: _StackBench, task: Task, place: int, make: Callable[[Task, int], TrainingRows]) -> TrainingRows:
         """Return the rows that a task trains on; those of small tables stay scaled for the next round."""
@@ -104,17 +96,17 @@ class CohortTrainer(Trainer):
         table, scaler = bench.job.rows, bench.samples.scaler
         kept = self._rows.get(table)
         if kept is None or kept.samples.scaler is not scaler:
+            room = self._room + (0 if kept is None else _bytes(kept))
             kept = make(task, place)
-            self._room -= 4 * len(table) * scaler.width
-            if self._room >= 0:
-                self._rows[table] = kept
+            if _bytes(kept) <= room:
+                self._rows[table], self._room = kept, room - _bytes(kept)
         return kept
 
-    def first(self, shape: Shape, seed: int, role: str) -> Vector:
-        """Return first weights."""
-        key = id(shape), seed, role
+    def first(self, slot: Slot, seed: int, role: str, draw: Callable[[Slot, str], Vector]) -> Vector:
+        """Return first weights, drawn once for all nodes."""
+        key = id(slot.shape), seed, role
         if key not in self._first:
-            self._first[key] = initial(shape.layers, stream(seed, "initial", role))
+            self._first[key] = draw(slot, role)
         return self._first[key]
 
     def chunk_of(self, shape: Shape, detector: Learnable) -> int:
@@ -122,22 +114,10 @@ class CohortTrainer(Trainer):
         kept = {"sgd": 3 if detector.optimiser.momentum else 2}.get(detector.optimiser.name, 4)
         return self.chunk or max(1, min(MOST, CACHE // (4 * kept * max(shape.layout.size, 1))))
 
-    def _trained(self, benches: Sequence[_StackBench]) -> None:
-        for bench in benches:
-            with bench.located_here():
-                bench.begin()
-        for place in range(max((len(bench.job.work.tasks) for bench in benches), default=0)):
-            alike: dict[Any, list[_Ready]] = {}
-            for bench in benches:
-                if place < len(bench.job.work.tasks):
-                    with bench.located_here():
-                        ready = bench.ready(place)
-                    if ready is not None:
-                        alike.setdefault(ready.key, []).append(ready)
-            for group in alike.values():
-                most = self.chunk_of(group[0].slot.shape, group[0].bench.detector)
-                for start in range(0, len(group), most):
-                    self._descend(group[start : start + most])
+    def _trained(self, alike: Sequence[_Ready]) -> None:
+        most = self.chunk_of(alike[0].slot.shape, alike[0].bench.detector)
+        for start in range(0, len(alike), most):
+            self._descend(alike[start : start + most])
 
     def _stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int) -> Stack:
         key = id(shape), nodes, batch
@@ -164,23 +144,24 @@ class CohortTrainer(Trainer):
         if first.mu:
             pull = first.mu, np.stack([ready.anchor for ready in group if ready.anchor is not None])
         counts = np.array([len(ready.rows) for ready in group])
-        passes = math.ceil(int(counts.max()) / batch)
-        feed = _Feed(group, counts, batch, passes)
+        feed = _Feed(group, counts, batch, first.filled)
+        passes = feed.passes
         total, seen = np.zeros(len(group)), np.zeros(len(group))
-        for number in range(steps):
-            inputs, labels, shares, held = feed.batch_of(number, steps)
-            # What diverges is told in the end, by node.
-            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        # What diverges is told in the end, by node.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for number in range(steps):
+                inputs, labels, shares, held = feed.batch_of(number, steps)
                 fit = stack.step(inputs, labels, shares, task.rate_at(settings, number / steps), pull)
-            # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
-            if steps - number <= passes:
-                total += fit * held
-                seen += held
+                # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
+                if steps - number <= passes:
+                    total += fit * held
+                    seen += held
         weights = stack.weights.copy()
         finite = np.isfinite(weights).all(axis=1) & np.isfinite(total)
         for place, ready in enumerate(group):
             if not finite[place]:
-                raise ready.bench.located(TrainingDiverged(DIVERGED))
+                with ready.bench.located():
+                    raise TrainingDiverged(DIVERGED)
             ready.slot.values = weights[place]
             ready.bench.fitted(ready.role, steps, float(total[place] / seen[place]))
             if task.keep_optimiser:
@@ -188,16 +169,21 @@ class CohortTrainer(Trainer):
                 ready.bench.keep(ready.role, ready.slot.shape, state, stack.steps)
 
 
+def _bytes(rows: TrainingRows) -> int:
+    """Return what rows take once they are scaled."""
+    return 4 * len(rows.samples) * rows.samples.scaler.width
+
+
 class _Feed:
     """Rows of a chunk in the order of their steps, gathered a block of steps at a time."""
 
-    def __init__(self, group: Sequence[_Ready], counts: Array, batch: int, passes: int) -> None:
-        self.group, self.counts, self.batch, self.passes = group, counts, batch, passes
+    def __init__(self, group: Sequence[_Ready], counts: Array, batch: int, filled: int) -> None:
+        passes = math.ceil(filled / batch)
+        self.group, self.counts, self.batch, self.filled, self.passes = group, counts, batch, filled, passes
         width = group[0].rows.samples.width
         self.block = max(1, min(passes, HELD // max(1, 4 * len(group) * batch * width)))
         self.inputs = np.zeros((len(group), self.block * batch, width), np.float32)
         self.labels = np.zeros((len(group), self.block * batch), np.float32)
-        self.even = bool((counts == counts[0]).all())
         self._rngs = [ready.bench.drawn("task", ready.place) for ready in group]
         self._orders: list[Array] = []
         self._from = -1
@@ -211,13 +197,13 @@ class _Feed:
         if self._from < 0 or not self._from <= place < self._from + self.block:
             self._gather(place, min(place + self.block, self.passes, place + steps - number))
         start = (place - self._from) * self.batch
-        held = np.minimum(self.counts - place * self.batch, self.batch)
-        most = int(held.max())
-        part = slice(start, start + most)
+        rows = min(self.filled - place * self.batch, self.batch)
+        held = np.minimum(self.counts - place * self.batch, rows)
+        part = slice(start, start + rows)
         inputs, labels = self.inputs[:, part], self.labels[:, part]
-        if self.even:
-            return inputs, labels, 1 / most, held
-        shares = (np.arange(most) < held[:, None]) / held[:, None]
+        if held.min() == rows:
+            return inputs, labels, 1 / rows, held
+        shares = (np.arange(rows) < held[:, None]) / held[:, None]
         return inputs, labels, shares[..., None].astype(np.float32), held
 
     def _gather(self, begin: int, end: int) -> None:
@@ -245,12 +231,19 @@ class _Ready(NamedTuple):
     anchor: Array | None
 
     @property
+    def filled(self) -> int:
+        """Rows, and what the last batch is filled up with."""
+        part = math.ceil(self.batch / PARTS)
+        whole, rest = divmod(len(self.rows), self.batch)
+        return whole * self.batch + min(math.ceil(rest / part) * part, self.batch)
+
+    @property
     def key(self) -> Any:
         return (
             id(self.slot.shape),
             self.steps,
             self.batch,
-            math.ceil(len(self.rows) / self.batch),
+            self.filled,
             self.task.span,
             self.task.keep_optimiser,
             self.state.get("steps"),
@@ -264,18 +257,11 @@ class _StackBench(Bench[Slot]):
     ) -> None:
         super().__init__(detector, job, channels, seed, round, phase)
         self.trainer = trainer
-        self._samples: Samples | None = None
-
-    @contextmanager
-    def located_here(self) -> Iterator[None]:
-        try:
-            yield
-        except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
-            raise self.located(error) from None
 
     def made(self, layers: Layers) -> Slot:
         return Slot(Shape(layers))
 
+    @cached_property
     def stackable(self) -> bool:
         """Tell whether all of the work is for dense networks, trained whole, without a teacher or an attacker."""
         if self.detector.adversary is not None or not self.detector.role:
@@ -289,27 +275,19 @@ class _StackBench(Bench[Slot]):
         roles = {task.role or self.detector.role for task in self.job.work.tasks} | {self.detector.role}
         return all(self._shape(role).dense for role in roles)
 
-    @property
+    @cached_property
     def samples(self) -> Samples:
         """This node's rows as its networks see them."""
-        if self._samples is None:
-            self._samples = self.detector.samples(self.job.rows, self.memory)
-        return self._samples
+        return self.detector.samples(self.job.rows, self.memory)
 
     def _shape(self, role: str) -> Shape:
         return self.trainer.shape(self.detector, role, self.samples.width)
 
-    def network(self, role: str) -> Slot:
-        role = role or self.detector.role
-        if role not in self.networks:
-            slot = Slot(self._shape(role))
-            kept = self.memory.get(f"network.{role}")
-            if kept is None:
-                slot.load(self.trainer.first(slot.shape, self.seed, role))
-            else:
-                slot.load(Vector(kept, str(self.memory[f"layout.{role}"])))
-            self.networks[role] = slot
-        return self.networks[role]
+    def blank(self, role: str) -> Slot:
+        return Slot(self._shape(role))
+
+    def first(self, network: Slot, role: str) -> Vector:
+        return self.trainer.first(network, self.seed, role, super().first)
 
     def rows(self, task: Task, place: int) -> TrainingRows:
         return self.trainer.rows(self, task, place, super().rows)

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.network import DenseNetwork, logistic, pass_back, sparing
+from vedette.training.dense import logistic, pass_back
+from vedette.training.lowmem.network import DenseNetwork, sparing
 from vedette.training.lowmem.rows import Rows
 from vedette.training.lowmem.update import Elimination, Updater
 

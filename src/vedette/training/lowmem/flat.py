@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from vedette.message import Array, Vector
+from vedette.training.dense import dense_of
 from vedette.training.layout import Layout, layout_of
-from vedette.training.lowmem.dense import dense_of
 from vedette.training.lowmem.network import DenseNetwork, sparing
 from vedette.training.task import Layers
 

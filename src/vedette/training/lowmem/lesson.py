@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense
+from vedette.training.dense import Dense
 from vedette.training.lowmem.descent import Loss, Order, Schedule, descend
 from vedette.training.lowmem.network import DenseNetwork, Precision
 from vedette.training.lowmem.order import Scattered
 from vedette.training.lowmem.rows import Rows
 from vedette.training.lowmem.update import Rule, Updater
+from vedette.training.rates import rate_at
 
 __all__ = ["Lesson", "Rate", "Taught", "teach"]
 
@@ -39,7 +39,7 @@ class Rate(NamedTuple):
 
     def at(self, done: float) -> float:
         """Return the rate when a share of the lesson is done."""
-        return self.value * (0.5 * (1 + math.cos(math.pi * (self.begin + (self.end - self.begin) * done))) if self.falls else 1.0)
+        return rate_at(self.value, self.falls, self.begin + (self.end - self.begin) * done)
 
 
 class Lesson(NamedTuple):
@@ -79,6 +79,12 @@ class Lesson(NamedTuple):
     state: Mapping[str, Array | int] = {}
     mu: float = 0.0
     anchor: Array | None = None
+
+    @property
+    def manner(self) -> tuple[Any, ...]:
+        """What lessons that are carried out side by side have in common."""
+        how = (self.loss, self.batch, self.steps, self.rule, self.rate, self.schedule, self.micro, self.precision, self.lanes)
+        return (tuple(self.dense), *how, self.scattered, self.state.get("steps"), self.mu)
 
     def orders(self, rows: int) -> Callable[[int], Order]:
         """Return the order of each pass."""
@@ -125,7 +131,7 @@ class _Shuffled(NamedTuple):
 
 
 def teach(lessons: Sequence[Lesson], rows: Sequence[Rows], on_steps: Callable[[], None] = lambda: None) -> list[Taught]:
-    """Carry out lessons that are alike in all but vector, seed, state and anchor, side by side.
+    """Carry out lessons of the same manner side by side.
 
     Parameters
     ----------

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.dense import Dense, Place, logistic, parameters, pass_back, places_of
 from vedette.training.lowmem.half import narrow, widen
 
-__all__ = ["Buffers", "DenseNetwork", "Precision", "allocated", "buffers_of", "logistic", "pass_back", "sparing"]
+__all__ = ["Buffers", "DenseNetwork", "Precision", "allocated", "buffers_of", "sparing"]
 
 Precision: TypeAlias = Literal["float32", "float16"]
 """How weights and gradients are kept; all arithmetic is float32."""
@@ -23,7 +23,6 @@ Buffers: TypeAlias = dict[str, tuple[tuple[int, ...], type[Any]]]
 
 UPDATED = 8192
 """Parameters that are updated at once, at most: what lies between the steps stays in the cache."""
-
 
 BUFFERED = 256
 """Numbers that NumPy buffers where a row is combined with a matrix: 1 kB instead of 32; a step takes 2 % longer (benchmarks/lowmem.py)."""
@@ -35,23 +34,6 @@ def sparing() -> Iterator[None]:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         np.setbufsize(BUFFERED)
         yield
-
-
-class _Place(NamedTuple):
-    """Where a layer lies in the flat array of parameters."""
-
-    weights: slice
-    biases: slice
-
-
-def places_of(dense: Sequence[Dense]) -> list[_Place]:
-    """Return where each layer's weights and biases lie in the flat array."""
-    found, start = [], 0
-    for layer in dense:
-        middle, stop = start + layer.inputs * layer.outputs, start + layer.parameters
-        found.append(_Place(slice(start, middle), slice(middle, stop)))
-        start = stop
-    return found
 
 
 def buffers_of(
@@ -148,7 +130,7 @@ class DenseNetwork:
         """[*nodes, rows, values] float32; before `backward`, the gradient of the loss by what the last activation was given."""
         return self.values[-1]
 
-    def _matrix(self, flat: Array, layer: Dense, at: _Place) -> Array:
+    def _matrix(self, flat: Array, layer: Dense, at: Place) -> Array:
         return flat[..., at.weights].reshape(*self.nodes, layer.outputs, layer.inputs)
 
     def _shaped(self, flat: Array, *shape: int) -> Array:
@@ -252,35 +234,3 @@ class DenseNetwork:
 
 def _blocks(count: int, most: int) -> Iterator[slice]:
     return (slice(start, min(start + most, count)) for start in range(0, count, most))
-
-
-def logistic(values: Array) -> None:
-    """Turn values into 1 / (1 + exp(-values)) in place; by tanh, so that no exponent overflows."""
-    np.multiply(values, 0.5, out=values)
-    np.tanh(values, out=values)
-    np.add(values, 1, out=values)
-    np.multiply(values, 0.5, out=values)
-
-
-def pass_back(values: Array, back: Array, layer: Dense) -> None:
-    """Turn the values that an activation gave into its slope there times what comes back, which is spoilt."""
-    if layer.activation in ("relu", "leaky-relu"):
-        # All bits set where a value is above 0, none elsewhere: 15 times as fast as np.copyto(…, where=…).
-        bits = values.view(np.int32)
-        np.negative(bits, out=bits)
-        np.right_shift(bits, 31, out=bits)
-        np.bitwise_and(bits, back.view(np.int32), out=bits)
-        if layer.activation == "leaky-relu":
-            np.multiply(values, 1 - layer.slope, out=values)
-            np.multiply(back, layer.slope, out=back)
-            np.add(values, back, out=values)
-    elif layer.activation == "tanh":
-        np.multiply(values, values, out=values)
-        np.subtract(1, values, out=values)
-        np.multiply(values, back, out=values)
-    elif layer.activation == "sigmoid":
-        np.multiply(back, values, out=back)
-        np.subtract(1, values, out=values)
-        np.multiply(values, back, out=values)
-    else:
-        np.copyto(values, back)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vedette.errors import RecipeError
-from vedette.training.lowmem.dense import Dense
+from vedette.training.dense import Dense
 from vedette.training.lowmem.network import Buffers, Precision, buffers_of
 from vedette.training.lowmem.rows import scaling_buffers
 from vedette.training.lowmem.update import state_of
@@ -18,7 +18,7 @@ from vedette.training.lowmem.update import state_of
 __all__ = ["Plan", "Wish", "planned", "step_bytes"]
 
 PYTHON = 16_000
-"""Bytes of Python's own objects while a step runs: views, numbers of rows, shares (tests/training/test_lowmem_memory.py)."""
+"""Bytes of Python's own objects while a step runs: views, numbers of rows; tests hold it against what is allocated."""
 
 LANES = {"float32": (64, 16), "float16": (64, 32, 16, 8)}
 """Rows of a weight matrix worked on at once; fewer take less memory and more time."""
@@ -47,8 +47,6 @@ class Wish(NamedTuple):
         Settled already, or None.
     columns
         Numbers of a raw row.
-    nodes
-        Networks that are trained side by side.
     may_narrow, may_switch
         Whether hidden layers may be made narrower, and another optimiser be taken.
     """
@@ -60,7 +58,6 @@ class Wish(NamedTuple):
     precision: Precision | None = None
     micro_batches: int | None = None
     columns: int = 0
-    nodes: int = 1
     may_narrow: bool = True
     may_switch: bool = True
 
@@ -108,18 +105,13 @@ class Plan(NamedTuple):
             f"{micro} micro-batches of {self.rows} rows" if micro > 1 else f"whole batches of {self.rows} rows",
             self.rule if self.rule == wish.rule else f"{self.rule} instead of {wish.rule} (rate × {self.rate(wish.rule):g})",
         ]
-        asked = step_bytes(wish.dense, wish.batch, "float32", LANES["float32"][0], wish.rule, wish.columns, wish.nodes)
+        asked = step_bytes(wish.dense, wish.batch, "float32", LANES["float32"][0], wish.rule, wish.columns)
         return f"{', '.join(parts)}: {self.bytes:,} of {wish.budget:,} bytes a step; as asked it would take {asked:,}"
 
 
-def step_bytes(
-    dense: Sequence[Dense], rows: int, precision: Precision, lanes: int, rule: str, columns: int = 0, nodes: int = 1, floor: bool = False
-) -> int:
-    """Count the bytes of a training step, all buffers and Python's own objects; with `floor` only weights and gradients."""
-    lead = () if nodes == 1 else (nodes,)
-    network = buffers_of(dense, rows, precision, lanes, nodes=lead)
-    if floor:
-        return _bytes({name: network[name] for name in ("weights", "gradients")})
+def step_bytes(dense: Sequence[Dense], rows: int, precision: Precision, lanes: int, rule: str, columns: int = 0) -> int:
+    """Count the bytes of a training step, all buffers and Python's own objects."""
+    network = buffers_of(dense, rows, precision, lanes)
     state = state_of(dense, rule, precision, network["other"][0])
     scaling = scaling_buffers(columns or dense[0].inputs, dense[0].inputs, np.float32)
     return _bytes(network) + _bytes(state) + _bytes(scaling) + PYTHON
@@ -165,25 +157,23 @@ def _hint(wish: Wish) -> str:
 
 def _ways(wish: Wish) -> Iterator[Plan]:
     """Yield all ways to train, the best first."""
-    rules = [wish.rule, *(("momentum", "sgd") if wish.may_switch else ())]
-    rules = list(dict.fromkeys(rules[: 1 if wish.rule == "sgd" else None] if wish.rule != "momentum" else [wish.rule, *rules[2:]]))
+    lighter = {"adam": ("momentum", "sgd"), "adamw": ("momentum", "sgd"), "momentum": ("sgd",), "sgd": ()}[wish.rule]
+    rules = (wish.rule, *(lighter if wish.may_switch else ()))
     precisions: tuple[Precision, ...] = ("float32", "float16") if wish.precision is None else (wish.precision,)
-    halved = list(
-        itertools.takewhile(lambda rows: rows >= 1, (math.ceil(wish.batch / 2**power) for power in range(wish.batch.bit_length())))
-    )
+    halved = [math.ceil(wish.batch / 2**power) for power in range(wish.batch.bit_length())]
     rows = halved if wish.micro_batches is None else [math.ceil(wish.batch / wish.micro_batches)]
     shares = [1.0, *(0.875**power for power in range(1, 17))] if wish.may_narrow else [1.0]
     # Steps of a few rows take long: they are a last resort, like a few lanes.
     for share in (share for share in shares if share >= LEAST):
-        dense = narrowed(wish.dense, share)
+        dense = _narrower(wish.dense, share)
         for rule, precision, few in itertools.product(rules, precisions, (False, True)):
             for count in (count for count in rows if (count < 8) == few or len(rows) == 1):
                 for lanes in LANES[precision]:
-                    size = step_bytes(dense, count, precision, lanes, rule, wish.columns, wish.nodes)
+                    size = step_bytes(dense, count, precision, lanes, rule, wish.columns)
                     yield Plan(tuple(dense), count, precision, lanes, rule, share, size)
 
 
-def narrowed(dense: Sequence[Dense], share: float) -> list[Dense]:
+def _narrower(dense: Sequence[Dense], share: float) -> list[Dense]:
     """Return a network whose hidden layers have a share of their width, at least one value each."""
     widths = [dense[0].inputs, *(max(1, round(layer.outputs * share)) for layer in dense[:-1]), dense[-1].outputs]
     return [layer._replace(inputs=widths[place], outputs=widths[place + 1]) for place, layer in enumerate(dense)]

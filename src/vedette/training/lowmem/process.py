@@ -19,7 +19,7 @@ import numpy as np
 
 from vedette.errors import StorageError
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense
+from vedette.training.dense import Dense
 from vedette.training.lowmem.descent import Schedule
 from vedette.training.lowmem.lesson import Lesson, Rate, Taught, teach
 from vedette.training.lowmem.rows import Affine, ScaledRows
@@ -91,20 +91,16 @@ def taught_apart(lesson: Lesson, rows: FileRows, scaling: Affine, label: Array) 
     StorageError
         The file was cut off, or the process was ended from outside.
     """
-    arrays: dict[str, Array] = {"vector": lesson.vector, "label": label, "shift": scaling.shift, "scale": scaling.scale}
-    arrays |= {"middle": scaling.middle}
-    arrays |= {
-        name: array
-        for name, array in (("rows", rows.rows), ("chosen", rows.chosen), ("anchor", lesson.anchor))
-        if isinstance(array, np.ndarray)
-    }
-    arrays |= {f"state.{name}": kept for name, kept in lesson.state.items() if isinstance(kept, np.ndarray)}
-    told = lesson._replace(vector=None, anchor=None, state={"steps": lesson.state["steps"]} if lesson.state else {})  # type: ignore[arg-type]
+    given: dict[str, Any] = {"vector": lesson.vector, "label": label, "rows": rows.rows, "chosen": rows.chosen, "anchor": lesson.anchor}
+    given |= {"shift": scaling.shift, "scale": scaling.scale, "middle": scaling.middle}
+    given |= {f"state.{name}": kept for name, kept in lesson.state.items()}
+    arrays = {name: array for name, array in given.items() if isinstance(array, np.ndarray)}
+    told = {**lesson._asdict(), "vector": None, "anchor": None, "state": {"steps": lesson.state["steps"]} if lesson.state else {}}
     file = rows._replace(rows=rows.rows if isinstance(rows.rows, int) else -1, chosen=None)
     with tempfile.TemporaryDirectory(prefix="vedette-") as folder:
         for name, array in arrays.items():
             np.save(Path(folder) / f"{name}.npy", array, allow_pickle=False)
-        said = json.dumps({"folder": folder, "lesson": told._asdict(), "file": file._asdict(), "limit": scaling.limit, "log": scaling.log})
+        said = json.dumps({"folder": folder, "lesson": told, "file": file._asdict(), "limit": scaling.limit, "log": scaling.log})
         done = subprocess.run(
             [sys.executable, "-m", "vedette.training.lowmem.process"],
             input=said.encode(),
@@ -113,9 +109,7 @@ def taught_apart(lesson: Lesson, rows: FileRows, scaling: Affine, label: Array) 
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         if done.returncode < 0:
-            raise StorageError(
-                f"the training process was ended by signal {-done.returncode}: too little memory? lower trainer.memory_budget"
-            )
+            raise StorageError(f"the training process was ended by signal {-done.returncode}: is there too little memory for it?")
         try:
             found = json.loads(done.stdout)
         except ValueError:

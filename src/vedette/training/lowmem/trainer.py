@@ -5,33 +5,28 @@ from __future__ import annotations
 import math
 import re
 import tracemalloc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from vedette.data.scaling import LIMIT, Scaler
-from vedette.data.stored import Stored
-from vedette.errors import DataUnusable, DetectorMisused, RecipeError, TrainingDiverged
+from vedette.errors import RecipeError, TrainingDiverged
 from vedette.message import Array, Channel, Memory, Vector
 from vedette.seeds import seed_of
 from vedette.settings import Settings
-from vedette.training.bench import Bench
+from vedette.training.bench import Bench, together
+from vedette.training.dense import Dense, dense_of
 from vedette.training.layout import layout_of
-from vedette.training.lowmem.dense import Dense, dense_of
 from vedette.training.lowmem.descent import Loss, Schedule
 from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.lowmem.lesson import Lesson, Rate, Taught, teach
 from vedette.training.lowmem.network import Precision
 from vedette.training.lowmem.planner import LANES, Plan, Wish, planned, step_bytes
-from vedette.training.lowmem.process import FileRows, taught_apart
-from vedette.training.lowmem.rows import SCALED, Affine, HeldRows, Rows, ScaledRows
+from vedette.training.lowmem.process import taught_apart
+from vedette.training.lowmem.source import Source
 from vedette.training.lowmem.update import STATES, Rule
-from vedette.training.pruning import compacted, expanded
-from vedette.training.queries import QUERIES
-from vedette.training.rows import TrainingRows
+from vedette.training.pruning import compacted, expanded, gathered
 from vedette.training.task import Distil, Done, Job, Layers, Learnable, Optimiser, Proximal, Task, Trainer, Work
 from vedette.training.trainer import DIVERGED, LoopTrainer
 
@@ -136,8 +131,6 @@ class LowmemTrainer(Trainer):
 
     def refuses(self, detector: Learnable, work: Work) -> str | None:
         """Say in one sentence why this work cannot be done here, or None."""
-        for query in work.queries.values():
-            QUERIES[query.name]
         if detector.adversary is not None:
             return "training against evasion needs gradients of the inputs: take the trainer 'torch' (or leave out detector.hardening)"
         for task in work.tasks:
@@ -162,7 +155,7 @@ class LowmemTrainer(Trainer):
                 waiting = []
         yield from self._carried(waiting)
 
-    def wish(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int, nodes: int = 1) -> Wish:
+    def wish(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int) -> Wish:
         """Return what the budget has to make fit."""
         assert self.memory_budget is not None
         return Wish(
@@ -173,12 +166,11 @@ class LowmemTrainer(Trainer):
             self.precision,
             self.micro_batches or None,
             columns,
-            nodes,
             self.may_narrow,
             self.may_switch,
         )
 
-    def plan(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int, nodes: int = 1) -> Plan:
+    def plan(self, dense: Sequence[Dense], optimiser: Optimiser, batch: int, columns: int) -> Plan:
         """Say how a network is trained.
 
         Raises
@@ -187,14 +179,14 @@ class LowmemTrainer(Trainer):
             It does not fit the budget.
         """
         if self.memory_budget is not None:
-            return planned(self.wish(dense, optimiser, batch, columns, nodes)._replace(may_narrow=False))
+            return planned(self.wish(dense, optimiser, batch, columns)._replace(may_narrow=False))
         precision: Precision = self.precision or "float32"
         rows, lanes, rule = -(-batch // (self.micro_batches or 1)), LANES[precision][0], _rule(optimiser)
-        return Plan(tuple(dense), rows, precision, lanes, rule, 1.0, step_bytes(dense, rows, precision, lanes, rule, columns, nodes))
+        return Plan(tuple(dense), rows, precision, lanes, rule, 1.0, step_bytes(dense, rows, precision, lanes, rule, columns))
 
     @property
     def unit(self) -> int:
-        """Nodes that are handed out together."""
+        """Nodes that are trained together."""
         return self.together
 
     @property
@@ -245,27 +237,24 @@ class LowmemTrainer(Trainer):
         return self._seconds
 
     def _carried(self, benches: Sequence[_LeanBench]) -> Iterator[tuple[str, Done, Memory]]:
+        # Rounding to 16 bits draws for all that are trained together, so that company would change a node's weights.
+        together(
+            benches,
+            _LeanBench.ready,
+            lambda ready: ready.bench.job.node if self.together == 1 or ready.lesson.precision == "float16" else ready.key,
+            self._train,
+        )
         for bench in benches:
-            with bench.told():
-                bench.begin()
-        for place in range(max((len(bench.job.work.tasks) for bench in benches), default=0)):
-            alike: dict[Any, list[_Ready]] = {}
-            for bench in benches:
-                if place < len(bench.job.work.tasks):
-                    with bench.told():
-                        ready = bench.ready(place)
-                    if ready is not None:
-                        # Rounding to 16 bits draws for all that are trained together, so that company would change a node's weights.
-                        apart = self.together == 1 or ready.lesson.precision == "float16"
-                        alike.setdefault(bench.job.node if apart else ready.key, []).append(ready)
-            for group in alike.values():
-                with group[0].bench.told():
-                    for ready, taught in zip(group, self._taught(group), strict=True):
-                        ready.bench.learned(ready, taught)
-        for bench in benches:
-            with bench.told():
+            with bench.located():
                 done, memory = bench.ended()
             yield bench.job.node, done, memory
+
+    def _train(self, alike: Sequence[_Ready]) -> None:
+        with alike[0].bench.located():
+            found = self._taught(alike)
+        for ready, taught in zip(alike, found, strict=True):
+            with ready.bench.located():
+                ready.bench.learned(ready, taught)
 
     def _taught(self, group: Sequence[_Ready]) -> list[Taught]:
         lessons, rows = [ready.lesson for ready in group], [ready.rows for ready in group]
@@ -280,65 +269,12 @@ class LowmemTrainer(Trainer):
         return found
 
 
-class _Source(NamedTuple):
-    """Where a node's rows come from: scaled a few at a time if they are numbers, else as they are handed out.
-
-    Attributes
-    ----------
-    rows
-        As any trainer takes them.
-    tight
-        Whether nothing is kept that grows with the rows.
-    scaling, file, label
-        What makes inputs of numbers, where they lie on disk, and what they are; None if they are not of that kind.
-    why
-        They are not.
-    """
-
-    rows: TrainingRows
-    tight: bool
-    scaling: Affine | None
-    file: FileRows | None
-    label: Array
-    why: str = ""
-
-    @classmethod
-    def of(cls, rows: TrainingRows, tight: bool) -> _Source:
-        """Look at rows."""
-        samples, scaler = rows.samples, rows.samples.scaler
-        label = rows.label if rows.all else rows.label[rows.ends]
-        if samples.window.size > 1 or rows.extra is not None:
-            return cls(rows, tight, None, None, label, "they are windows" if rows.extra is None else "some were made up")
-        affine = _affine(scaler)
-        if affine is None:
-            return cls(rows, tight, None, None, label, f"scaling '{scaler.scaling.numbers}', categories or masks work otherwise")
-        table = scaler.scaling.chosen(samples.table)
-        table = table if rows.all else table.take(rows.ends)
-        if not isinstance(table.matrix, Stored):
-            return cls(rows, tight, affine, None, label, "they lie in memory")
-        return cls(rows, tight, affine, FileRows(*table.matrix.where()), label)
-
-    def source(self) -> Rows:
-        """Return what fills blocks."""
-        if not self.tight or self.scaling is None:
-            return HeldRows(len(self.rows), lambda at: self.rows.take(at, keep=not self.tight), None if not self.tight else SCALED)
-        if self.file is not None:
-            return self.file.scaled(self.scaling, self.label)
-        numbers = self.rows.samples.scaler.scaling.chosen(self.rows.samples.table).numbers
-        ends = None if self.rows.all else self.rows.ends
-
-        def read(at: Array, into: Array) -> None:
-            np.take(numbers, at if ends is None else ends[at], axis=0, out=into, mode="clip")
-
-        return ScaledRows(read, numbers.dtype.type, numbers.shape[1], None, self.scaling, self.label)
-
-
 class _Ready(NamedTuple):
     """A task that can begin.
 
     Attributes
     ----------
-    bench, network, role
+    bench, task, network, role
         Whose it is.
     layers, kept
         The network as it is trained, without neurons that do nothing, and which are left.
@@ -347,19 +283,18 @@ class _Ready(NamedTuple):
     """
 
     bench: _LeanBench
+    task: Task
     network: FlatNetwork
     role: str
     layers: Layers
     kept: tuple[Array, ...]
     lesson: Lesson
-    rows: _Source
+    rows: Source
 
     @property
-    def key(self) -> Any:
+    def key(self) -> Hashable:
         """What tasks that are trained side by side have in common."""
-        passes = -(-len(self.rows.rows) // self.lesson.batch)
-        alike = self.lesson._replace(vector=None, seed=0, state=bool(self.lesson.state), anchor=None, dense=tuple(self.lesson.dense))  # type: ignore[arg-type]
-        return passes, alike
+        return -(-len(self.rows.rows) // self.lesson.batch), self.lesson.manner
 
 
 class _LeanBench(Bench[FlatNetwork]):
@@ -371,13 +306,6 @@ class _LeanBench(Bench[FlatNetwork]):
 
     def made(self, layers: Layers) -> FlatNetwork:
         return FlatNetwork(layers)
-
-    @contextmanager
-    def told(self) -> Iterator[None]:
-        try:
-            yield
-        except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
-            raise self.located(error) from None
 
     def loaded(self, task: Task) -> FlatNetwork | None:
         network = super().loaded(task)
@@ -418,14 +346,13 @@ class _LeanBench(Bench[FlatNetwork]):
             tight,
             self._kept(role, len(vector.values), STATES[plan.rule]) if task.keep_optimiser else {},
             anchor.mu if anchor is not None else 0.0,
-            self._anchor(anchor, network, layers, kept) if anchor is not None else None,
+            self._anchor(anchor, network, kept) if anchor is not None else None,
         )
-        return _Ready(self, network, role, layers, kept, lesson, _Source.of(rows, tight))
+        return _Ready(self, task, network, role, layers, kept, lesson, Source.of(rows, tight))
 
-    def _anchor(self, term: Proximal, network: FlatNetwork, layers: Layers, kept: tuple[Array, ...]) -> Array:
+    def _anchor(self, term: Proximal, network: FlatNetwork, kept: tuple[Array, ...]) -> Array:
         """Return the anchor of a network without the neurons that are left out."""
-        vector = network.vector(holds="weights") if term.anchor is None else term.anchor
-        return _narrow(network.layers, layers, vector.values, kept) if kept else vector.values
+        return gathered(network.layers, network.vector() if term.anchor is None else term.anchor, kept).values
 
     def _state(self, role: str) -> dict[str, Any]:
         return {key.removeprefix(f"optimiser.{role}."): kept for key, kept in self.memory.items() if key.startswith(f"optimiser.{role}.")}
@@ -443,20 +370,9 @@ class _LeanBench(Bench[FlatNetwork]):
         vector = Vector(taught.vector, layout_of(ready.layers).hash)
         ready.network.load(expanded(ready.network.layers, vector, ready.kept) if ready.kept else vector)
         self.fitted(ready.role, ready.lesson.steps, taught.fit)
-        task = next(task for task in self.job.work.tasks if (task.role or self.detector.role) == ready.role)
         state: dict[str, Any] = {"lambda": taught.weight} if ready.lesson.schedule.growth else {}
-        state |= {**taught.state, "steps": float(taught.state["steps"])} if task.keep_optimiser else {}
+        state |= {**taught.state, "steps": float(taught.state["steps"])} if ready.task.keep_optimiser else {}
         self.memory |= {f"optimiser.{ready.role}.{name}": kept for name, kept in state.items()}
-
-
-def _narrow(layers: Layers, narrow: Layers, full: Array, kept: tuple[Array, ...]) -> Array:
-    """Return, of a network's parameters, those that are left when neurons are left out."""
-    layout = layout_of(narrow)
-    places = np.arange(1, layout.size + 1, dtype=np.float32)
-    at = expanded(layers, Vector(places, layout.hash), kept).values.astype(np.int64)
-    found = np.zeros(len(places), np.float32)
-    found[at[at > 0] - 1] = full[at > 0]
-    return found
 
 
 def narrowed(detector: N, trainer: LowmemTrainer, width: int) -> N:
@@ -481,17 +397,13 @@ def narrowed(detector: N, trainer: LowmemTrainer, width: int) -> N:
     wishes = [
         trainer.wish(dense_of(layers), detector.optimiser, detector.optimiser.batch, width) for layers in detector.networks(width).values()
     ]
-    share = min(planned(wish if hasattr(detector, "hidden") else wish._replace(may_narrow=False)).share for wish in wishes)
-    if share == 1:
-        return detector
-    hidden = tuple(max(1, round(units * share)) for units in detector.hidden)  # type: ignore[attr-defined]
-    return detector.model_copy(update={"hidden": hidden})
-
-
-def _affine(scaler: Scaler) -> Affine | None:
-    """Return a scaling that works on each number by itself, in a line; None if it is another."""
-    line = scaler.line
-    return None if line is None else Affine(*line, LIMIT, scaler.scaling.log)
+    hidden: Sequence[int] | None = getattr(detector, "hidden", None)
+    share = min(planned(wish._replace(may_narrow=wish.may_narrow and hidden is not None)).share for wish in wishes)
+    return (
+        detector
+        if hidden is None or share == 1
+        else detector.model_copy(update={"hidden": tuple(max(1, round(share * units)) for units in hidden)})
+    )
 
 
 def _rule(optimiser: Optimiser) -> str:

@@ -9,17 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from vedette.message import Array
-from vedette.training.lowmem.dense import Dense, parameters
+from vedette.training.dense import Dense, parameters
 from vedette.training.lowmem.half import draw, narrow, widen
 from vedette.training.lowmem.network import Buffers, DenseNetwork, Precision, allocated
+from vedette.training.rates import BETA, BETA2, EPSILON
 
 __all__ = ["STATES", "Elimination", "Rule", "Updater", "state_of"]
 
 STATES = {"sgd": (), "momentum": ("momentum",), "adam": ("first", "second"), "adamw": ("first", "second")}
 """What each optimiser keeps for every parameter, float32; Adam's moments before they are multiplied by 1 - beta."""
-
-BETA, BETA2, EPSILON = 0.9, 0.999, 1e-8
-"""Of Adam, as torch has them."""
 
 LOSS_SCALE, MOST_SCALE, CALM = 1024.0, 65536.0, 200
 """Where the loss scale starts, how far it goes, and after how many steps without overflow it doubles."""
