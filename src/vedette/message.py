@@ -83,6 +83,11 @@ class Channel(NamedTuple):
 
 def bytes_of(message: Message) -> int:
     """Count the payload bytes of a message: arrays as they are, facts as text."""
-    arrays = sum(vector.values.nbytes + len(vector.layout) for vector in message.vectors.values())
-    arrays += sum(table.nbytes for table in message.tables.values())
-    return arrays + sum(len(key.encode()) + (len(value.encode()) if isinstance(value, str) else 8) for key, value in message.facts.items())
+    count = 0
+    for vector in message.vectors.values():
+        count += vector.values.nbytes + len(vector.layout)
+    for table in message.tables.values():
+        count += table.nbytes
+    for key, value in message.facts.items():
+        count += len(key.encode()) + (len(value.encode()) if isinstance(value, str) else 8)
+    return count

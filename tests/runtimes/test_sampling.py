@@ -27,22 +27,18 @@ def many() -> Fleet:
     return Fleet.of({f"n{place}": correlated(50 + place, 5, seed=place) for place in range(NODES)})
 
 
-WHO: list[tuple[int, str]] = []
-
-
 class TestSampling:
     def test_a_share_of_the_nodes_takes_part_each_round_others_another_time(self, many, monkeypatch):
-        real = FedAvg.answer
+        who: list[tuple[int, str]] = []
+        real = FedAvg.exchange
 
-        def noted(self, turn, done, mine):
-            if turn.phase == "train":
-                WHO.append((turn.round, turn.node))
-            return real(self, turn, done, mine)
+        def noted(self, turn, view, ours):
+            who.extend((turn.round, node) for node in view.nodes)
+            return real(self, turn, view, ours)
 
-        WHO.clear()
-        monkeypatch.setattr(FedAvg, "answer", noted)
+        monkeypatch.setattr(FedAvg, "exchange", noted)
         outcome = LocalRuntime(many).run(plan_of(DETECTOR, FedAvg(rounds=40, sample=0.3), 7))
-        rounds, nodes = Counter(round for round, _ in WHO), Counter(node for _, node in WHO)
+        rounds, nodes = Counter(round for round, _ in who), Counter(node for _, node in who)
         assert set(rounds.values()) == {3}
         assert set(nodes) == set(many)
         # 40 rounds of 3 of 10: 12 a node, give or take.

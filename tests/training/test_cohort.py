@@ -100,9 +100,8 @@ def test_scaled_rows_are_kept_as_far_as_there_is_room(monkeypatch: pytest.Monkey
     memory = detector.scaling.fitted(detector.scaling.summary(tables[0])).memory()
     monkeypatch.setattr(cohort, "KEPT", 2 * 50 * 4 * 4)
     trainer = CohortTrainer()
-    trainer._room = cohort.KEPT
     jobs = [Job(f"n{place}", table, Work(tasks=(Task(),)), memory) for place, table in enumerate(tables)]
     first, second = ({node: after["network.model"] for node, _, after in trainer.run(detector, jobs, (), 7, 0, "train")} for _ in range(2))
     assert all(np.array_equal(first[node], second[node]) for node in first)
-    assert set(trainer._rows) == set(tables[:2])
-    assert trainer._room == 0
+    assert set(trainer._kept.rows) == set(tables[:2])
+    assert trainer._kept.room == 0

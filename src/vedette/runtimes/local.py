@@ -17,7 +17,7 @@ from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest, 
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.meetings import Attackers, Hearing, Meeting, meetings
 from vedette.runtimes.topology import TOPOLOGIES, Topology
-from vedette.runtimes.workers import Workers
+from vedette.runtimes.workers import Workers, one_thread
 from vedette.seeds import stream
 from vedette.settings import build, validated
 from vedette.strategies.base import Strategy, Turn
@@ -161,12 +161,37 @@ class LocalRuntime:
         found = {} if closing else self._met(meetings(run.topology, strategy, self.fleet.nodes, state.round, seed), nodes)
         attackers = run.attackers if stage.name == "rounds" and not closing else Attackers()
         hearing = Hearing(strategy, found, state.groups, attackers)
-        weighted = rows = 0.0
         starts: dict[str, Message] = {}
-        jobs = self._watched(run, self._jobs(run, stage, turn, state, nodes), attackers, turn, strategy, starts)
         # What the coordinator sends next takes the place of a node's own network: a hundred thousand of them need not be kept.
         forgets = strategy.begins_anew and run.topology.central and not closing
         self.on_nodes(0, len(nodes))
+        told = self._alike(run, stage, turn, state, nodes, hearing) if forgets and hearing.sums and self.workers.count == 1 else None
+        if told is not None:
+            weighted, rows = told
+        else:
+            jobs = self._watched(run, self._jobs(run, stage, turn, state, nodes), attackers, turn, strategy, starts)
+            weighted, rows = self._each(run, stage, turn, state, nodes, jobs, hearing, closing, forgets)
+        entry = Round(stage.name, state.round + 1, strategy.rounds, weighted / rows if rows else None, 0, 0)
+        if closing:
+            return entry
+        received = self._exchange(stage, turn, hearing, starts, state, seed)
+        return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
+
+    def _each(
+        self,
+        run: _Run,
+        stage: Stage,
+        turn: Turn,
+        state: State,
+        nodes: Sequence[str],
+        jobs: Iterable[Job],
+        hearing: Hearing,
+        closing: bool,
+        forgets: bool,
+    ) -> tuple[float, float]:
+        """Have nodes work and answer one by one; return the sum of their losses, weighted by rows, and of their rows."""
+        strategy, seed, phase, path = stage.strategy, run.seed, turn.phase, ("stage", stage.name, "round", state.round)
+        weighted = rows = 0.0
         carried = self.workers.run(run.trainer, run.detector, jobs, len(nodes), strategy.channels, seed, state.round, phase)
         with contextlib.closing(carried):
             for number, (node, done, memory) in enumerate(carried, 1):
@@ -182,11 +207,30 @@ class LocalRuntime:
                     count = float(done.answers.facts["rows"])
                     weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
                 self.on_nodes(number, len(nodes))
-        entry = Round(stage.name, state.round + 1, strategy.rounds, weighted / rows if rows else None, 0, 0)
-        if closing:
-            return entry
-        received = self._exchange(stage, turn, hearing, starts, state, seed)
-        return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
+        return weighted, rows
+
+    def _alike(
+        self, run: _Run, stage: Stage, turn: Turn, state: State, nodes: Sequence[str], hearing: Hearing
+    ) -> tuple[float, float] | None:
+        """Have nodes that begin anew do the same work together, if the trainer can; see `_each`."""
+        work, channels = stage.strategy.work(turn, _inbox(state.inbox, "*"), {}), stage.strategy.channels
+        if not work.leaves_nothing:
+            return None
+        weighted, rows, number = 0.0, 0.0, 0
+        with one_thread():
+            carried = run.trainer.run_alike(
+                run.detector, self._jobs(run, stage, turn, state, nodes, work), channels, run.seed, state.round, turn.phase
+            )
+            if carried is None:
+                return None
+            for answered in carried:
+                hearing.hear_all(answered)
+                if "loss" in answered.facts:
+                    for count, loss in zip(answered.facts["rows"].tolist(), answered.facts["loss"].tolist(), strict=True):
+                        weighted, rows = weighted + count * loss, rows + count
+                number += len(answered.nodes)
+                self.on_nodes(number, len(nodes))
+        return weighted, rows
 
     def _met(self, found: Mapping[str, Meeting], nodes: Sequence[str]) -> dict[str, Meeting]:
         """Return the meetings of those that take part; a peer that does not meets nobody."""
@@ -241,19 +285,22 @@ class LocalRuntime:
                     starts[node] = Message(vectors=done.vectors)
             yield job
 
-    def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State, nodes: Sequence[str]) -> Iterator[Job]:
+    def _jobs(self, run: _Run, stage: Stage, turn: Turn, state: State, nodes: Sequence[str], alike: Work | None = None) -> Iterator[Job]:
+        """Yield what nodes shall do: each what the strategy says for it, or all the same."""
         fleet = self.calibration if stage.name == "calibrate" else self.fleet
+        path = "stage", stage.name, "round", state.round, turn.phase, "work"
         for node in nodes:
             memory, rows = state.memories[node], fleet[node]
             if not len(rows) and stage.name != "calibrate":
                 raise DataUnusable(f"node '{node}' has no training rows; check the partition and the labels")
-            own = turn._replace(
-                node=node, rng=partial(stream, run.seed, "stage", stage.name, "round", state.round, turn.phase, "work", node)
-            )
-            work = stage.strategy.work(own, _inbox(state.inbox, node), memory)
-            reason = run.trainer.refuses(run.detector, work)
-            if reason:
-                raise RecipeError(reason)
+            work = alike
+            if work is None:
+                own = turn._replace(node=node, rng=partial(stream, run.seed, *path, node))
+                work = stage.strategy.work(own, _inbox(state.inbox, node), memory)
+            if work is not alike or node == nodes[0]:
+                reason = run.trainer.refuses(run.detector, work)
+                if reason:
+                    raise RecipeError(reason)
             yield Job(node, rows, work, memory)
 
 

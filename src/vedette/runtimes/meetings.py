@@ -14,6 +14,7 @@ from vedette.settings import Settings
 from vedette.strategies.attacks import AnyAttack, NoAttack
 from vedette.strategies.base import Strategy, Turn
 from vedette.strategies.view import Answers
+from vedette.training.task import Answered
 
 __all__ = ["Attackers", "Hearing", "Meeting", "meetings"]
 
@@ -103,6 +104,18 @@ class Hearing:
             self._sum.add(node, message)
         else:
             self._kept[node] = message
+
+    @property
+    def sums(self) -> bool:
+        """Whether answers are summed as they come."""
+        return self._sum is not None
+
+    def hear_all(self, answered: Answered) -> None:
+        """Take the answers of several nodes in, in the order of node ids; only where they are summed."""
+        assert self._sum is not None
+        each = bytes_of(next(answered.each())[1])
+        self.sent += each * sum(self._copies[node] for node in answered.nodes)
+        self._sum.add_all(answered)
 
     def views(self, turn: Turn, starts: Mapping[str, Message]) -> Iterator[tuple[str, Meeting, Answers]]:
         """Yield who carries out an exchange, among whom, and what it sees.

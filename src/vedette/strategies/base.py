@@ -133,7 +133,8 @@ class Strategy(Settings, ABC):
     shares_rows: ClassVar[bool] = False
     """Whether scaled rows travel, so that all nodes must scale alike."""
     begins_anew: ClassVar[bool] = False
-    """Whether every round begins with networks that a coordinator sent, so that nodes need not keep their own."""
+    """Whether every round begins with networks that a coordinator sent to all, so that nodes need not keep their own: the work is the same
+    for all, and nodes answer with what came of it."""
 
     rounds: int = Field(default=10, ge=0)
     sample: float = Field(default=1.0, gt=0, le=1)

@@ -11,6 +11,7 @@ from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.errors import DetectorMisused
 from vedette.message import Array, Channel, Message, Vector
 from vedette.strategies.base import View
+from vedette.training.task import Answered
 
 __all__ = ["Answers", "merged_tables"]
 
@@ -62,6 +63,7 @@ class Answers:
         self._nodes: list[str] = []
         self._sums: dict[tuple[str, str], Array] = {}
         self._weights: dict[tuple[str, str], float] = {}
+        self._spare: dict[int, Array] = {}
         self._gathered: dict[str, list[tuple[str, Array]]] = {}
         self._layouts: dict[str, str] = {}
         self._facts: dict[str, dict[str, float | str]] = {}
@@ -87,13 +89,41 @@ class Answers:
             if self._channels[name].combine == "gather":
                 self._gathered.setdefault(name, []).append((node, vector.values))
             else:
-                self._sum(name, vector, message)
+                weights = self._channels[name].weights
+                self._sum(name, vector.values[None], {weight: [float(_share(message, weight))] for weight in weights})
         for fact, value in message.facts.items():
             self._facts.setdefault(fact, {})[node] = value
         for table, values in message.tables.items():
             self._tables.setdefault(table, {})[node] = values
         if node in self._member_of:
             self._groups[self._member_of[node]].add(node, message)
+
+    def add_all(self, answered: Answered) -> None:
+        """Take the answers of several nodes in, as `add` does one by one."""
+        nodes = answered.nodes
+        for name, vector in answered.vectors.items():
+            self._demand_fitting(nodes[0], name, vector)
+        if self._member_of or not all(self._is_well(name, vector, answered) for name, vector in answered.vectors.items()):
+            for node, message in answered.each():
+                self.add(node, message)
+            return
+        self._nodes += nodes
+        for name, vector in answered.vectors.items():
+            self._layouts[name] = vector.layout
+            if self._channels[name].combine == "gather":
+                self._gathered.setdefault(name, []).extend(zip(nodes, vector.values, strict=True))
+            else:
+                self._sum(name, vector.values, {weight: _shares(answered, weight).tolist() for weight in self._channels[name].weights})
+        for fact, values in answered.facts.items():
+            self._facts.setdefault(fact, {}).update(zip(nodes, values.tolist(), strict=True))
+
+    def _is_well(self, name: str, vector: Vector, answered: Answered) -> bool:
+        """Tell whether there is no objection to any of many."""
+        weights = self._channels[name].weights if self._channels[name].combine == "mean" else ()
+        if any(weight and weight not in answered.facts for weight in weights):
+            return False
+        shares = [_shares(answered, weight) for weight in weights]
+        return bool(np.isfinite(vector.values).all()) and all(((each > 0) & (each < HEAVIEST)).all() for each in shares)
 
     def _refuse(self, node: str, reason: str) -> None:
         self.refused[node] = reason
@@ -113,7 +143,7 @@ class Answers:
     def _objection(self, message: Message) -> str | None:
         """Say why an answer would spoil those of all others, or None; nothing of it has been taken in yet."""
         for name, vector in message.vectors.items():
-            if not np.isfinite(vector.values).all():
+            if vector.values.size and not np.isfinite(vector.values).all():
                 return f"sends parameters that are not finite on channel '{name}'"
             # Who is gathered is not weighted here, so what it says of itself does not matter.
             for weight in self._channels[name].weights if self._channels[name].combine == "mean" else ():
@@ -128,12 +158,17 @@ class Answers:
                 return f"sends a table '{name}' with values that are not finite"
         return None
 
-    def _sum(self, name: str, vector: Vector, message: Message) -> None:
-        values = vector.values.astype(np.float64)
-        for weight in self._channels[name].weights:
-            at, share = (name, weight), float(_share(message, weight))
-            self._sums[at] = self._sums[at] + share * values if at in self._sums else share * values
-            self._weights[at] = self._weights.get(at, 0.0) + share
+    def _sum(self, name: str, matrix: Array, shares: Mapping[str, Sequence[float]]) -> None:
+        """Add rows [nodes, parameters] up one after the other, so that it does not matter how many come at once."""
+        size = matrix.shape[1]
+        spare = self._spare.setdefault(size, np.empty(size))
+        for weight, each in shares.items():
+            total = self._sums.setdefault((name, weight), np.zeros(size))
+            for values, share in zip(matrix, each, strict=True):
+                np.copyto(spare, values)
+                np.multiply(spare, share, out=spare)
+                np.add(total, spare, out=total)
+            self._weights[name, weight] = sum(each, start=self._weights.get((name, weight), 0.0))
 
     @property
     def nodes(self) -> Sequence[str]:
@@ -187,3 +222,7 @@ class Answers:
 def _share(message: Message, weight: str) -> Any:
     """Return what a node says it weighs; without a name all weigh the same."""
     return message.facts.get(weight) if weight else 1.0
+
+
+def _shares(answered: Answered, weight: str) -> Array:
+    return answered.facts[weight] if weight else np.ones(len(answered.nodes))

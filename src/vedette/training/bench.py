@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from vedette.training.queries import QUERIES, Asked
 from vedette.training.rows import TrainingRows
 from vedette.training.task import Done, Job, Layers, Learnable, Task
 
-__all__ = ["AnyNetwork", "Bench", "together"]
+__all__ = ["AnyNetwork", "Bench", "located", "together"]
 
 
 class AnyNetwork(Protocol):
@@ -126,15 +126,15 @@ class Bench(ABC, Generic[N]):
         """Return a random stream of this node's own in this phase."""
         return stream(*self.path, *path)
 
-    def loaded(self, task: Task) -> N | None:
-        """Load what a task starts from; return its network, or None if there is nothing more to do."""
+    def loaded(self, task: Task) -> N:
+        """Return a task's network with what it starts from."""
         network = self.network(task.role)
         for channel in self.channels:
             if channel.name in task.start:
                 given = task.start[channel.name]
                 vector = self.network(given).vector(channel.part, channel.holds) if isinstance(given, str) else given
                 network.load(vector, channel.part, channel.holds)
-        return network if (task.steps if task.steps is not None else task.epochs) else None
+        return network
 
     def rows(self, task: Task, place: int) -> TrainingRows:
         """Return the rows that a task trains on.
@@ -151,17 +151,22 @@ class Bench(ABC, Generic[N]):
             raise DataUnusable("no training rows; check the partition and the labels")
         return rows
 
-    @contextmanager
-    def located(self) -> Iterator[None]:
+    def located(self) -> AbstractContextManager[None]:
         """Let errors within say whose they are, and in which round."""
-        try:
-            yield
-        except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
-            raise type(error)(f"node '{self.job.node}', round {self.round + 1}: {error}") from None
+        return located(self.job.node, self.round)
 
     def fitted(self, role: str, steps: int, loss: float) -> None:
         """Note what came of training a network."""
         self.facts |= {"steps": float(steps), "loss": loss, f"loss.{role}": loss}
+
+
+@contextmanager
+def located(node: str, round: int) -> Iterator[None]:
+    """Let errors within say whose they are, and in which round."""
+    try:
+        yield
+    except (DataUnusable, DetectorMisused, TrainingDiverged) as error:
+        raise type(error)(f"node '{node}', round {round + 1}: {error}") from None
 
 
 B = TypeVar("B", bound=Bench[Any])

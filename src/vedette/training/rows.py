@@ -87,15 +87,18 @@ class TrainingRows:
                     yield inputs[at : at + size], labels[at : at + size]
                     given += 1
 
-    def fill(self, at: Array, inputs: Array, labels: Array) -> None:
-        """Write samples and labels by number into arrays [n, width] and [n] float32; see `take`."""
+    def fill(self, at: Array, inputs: Array, labels: Array | None) -> None:
+        """Write samples and labels (if they are wanted) by number into arrays [n, width] and [n] float32; see `take`."""
         kept = self.samples.kept() if self.extra is None and self.samples.window.size == 1 else None
         if kept is None:
-            inputs[:], labels[:] = self.take(at)
+            inputs[:], given = self.take(at)
+            if labels is not None:
+                labels[:] = given
             return
         ends = at if self.all else self.ends[at]
-        np.take(kept, ends, axis=0, out=inputs, mode="clip")
-        labels[:] = self.label[ends]
+        kept.take(ends, axis=0, out=inputs, mode="clip")
+        if labels is not None:
+            labels[:] = self.label[ends]
 
     def take(self, at: Array, keep: bool = True) -> tuple[Array, Array]:
         """Return samples [n, width] and labels [n], float32, by number; those given come after a node's own. `keep`: see `Samples.take`."""

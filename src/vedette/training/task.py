@@ -17,7 +17,7 @@ from vedette.settings import Settings
 from vedette.training.evasion import Evasion
 from vedette.training.rates import rate_at
 
-__all__ = ["Distil", "Done", "Job", "Layers", "Learnable", "Optimiser", "Proximal", "Task", "Trainer", "Work"]
+__all__ = ["Answered", "Distil", "Done", "Job", "Layers", "Learnable", "Optimiser", "Proximal", "Task", "Trainer", "Work"]
 
 Layers: TypeAlias = Sequence[Mapping[str, Any]]
 """A network as data, one mapping a layer: ``{"name": "encoder1", "kind": "dense", "inputs": 41, "outputs": 16}``."""
@@ -77,6 +77,11 @@ class Task(NamedTuple):
     keep_optimiser: bool = False
     span: tuple[float, float] = (0.0, 1.0)
 
+    @property
+    def trained(self) -> bool:
+        """Whether anything moves; else `start` is only loaded."""
+        return bool(self.epochs if self.steps is None else self.steps)
+
     def steps_over(self, rows: int, batch: int) -> int:
         """Return how many steps it takes over so many rows; `batch` is the detector's own."""
         return self.steps if self.steps is not None else max(1, math.ceil(self.epochs * rows / (self.batch or batch)))
@@ -109,6 +114,11 @@ class Work(NamedTuple):
     tables: Mapping[str, Array] = {}
     models: Mapping[str, Mapping[str, Vector]] = {}
 
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether it changes nothing in a node's memory but its networks, and asks for nothing."""
+        return not self.keep and not self.queries and not any(task.keep_optimiser for task in self.tasks)
+
 
 class Done(NamedTuple):
     """What came of a work.
@@ -124,6 +134,30 @@ class Done(NamedTuple):
 
     vectors: Mapping[str, Vector]
     answers: Message
+
+
+class Answered(NamedTuple):
+    """What came of the same work on several nodes.
+
+    Attributes
+    ----------
+    nodes
+        Whose it is.
+    vectors
+        By channel; values are [nodes, parameters] float32.
+    facts
+        [nodes] float64 each; see `Done.answers`.
+    """
+
+    nodes: Sequence[str]
+    vectors: Mapping[str, Vector]
+    facts: Mapping[str, Array]
+
+    def each(self) -> Iterator[tuple[str, Message]]:
+        """Yield node by node what it answers."""
+        for place, node in enumerate(self.nodes):
+            vectors = {name: Vector(stacked.values[place], stacked.layout) for name, stacked in self.vectors.items()}
+            yield node, Message(vectors, facts={name: float(values[place]) for name, values in self.facts.items()})
 
 
 class Job(NamedTuple):
@@ -250,6 +284,12 @@ class Trainer(Settings, ABC):
         TrainingDiverged
             A loss was no longer finite: node and round.
         """
+
+    def run_alike(
+        self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> Iterator[Answered] | None:
+        """Do the same work, which leaves nothing in a node's memory, on many nodes; see `run`. None if that is no faster here."""
+        return None
 
 
 Forward: TypeAlias = Callable[[Array], Array]

@@ -54,7 +54,7 @@ class _TorchBench(Bench[Network]):
         self.begin()
         for place, task in enumerate(self.job.work.tasks):
             network = self.loaded(task)
-            if network is not None:
+            if task.trained:
                 self.descend(network, task, self.rows(task, place), place)
         return self.ended()
 

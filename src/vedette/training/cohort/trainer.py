@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -13,19 +12,19 @@ from pydantic import Field, PrivateAttr
 
 from vedette.data.rebalance import Keep
 from vedette.data.table import Table
-from vedette.data.windows import Samples
 from vedette.errors import TrainingDiverged
 from vedette.message import Array, Channel, Memory, Vector
-from vedette.training.bench import Bench, together
+from vedette.seeds import streams
+from vedette.training.bench import Bench, located, together
 from vedette.training.cohort.slot import Shape, Slot
 from vedette.training.cohort.stack import Stack
 from vedette.training.rows import TrainingRows
-from vedette.training.task import Distil, Done, Job, Layers, Learnable, Proximal, Task, Trainer
+from vedette.training.task import Answered, Distil, Done, Job, Layers, Learnable, Proximal, Task, Trainer
 from vedette.training.trainer import DIVERGED, LoopTrainer
 
 __all__ = ["CohortTrainer"]
 
-CACHE = 2 << 20
+CACHE = 8 << 20
 """Bytes that a chunk's weights, gradients and optimiser's state should not exceed (benchmarks/cohort.py)."""
 
 MOST, UNIT = 64, 64
@@ -54,11 +53,7 @@ class CohortTrainer(Trainer):
 
     chunk: int = Field(default=0, ge=0)
 
-    _shapes: dict[Any, tuple[Learnable, Shape]] = PrivateAttr(default_factory=dict)
-    _stacks: dict[Any, Stack] = PrivateAttr(default_factory=dict)
-    _first: dict[Any, Vector] = PrivateAttr(default_factory=dict)
-    _rows: dict[Table, TrainingRows] = PrivateAttr(default_factory=dict)
-    _room: int = PrivateAttr(default=KEPT)
+    _kept: _Kept = PrivateAttr(default_factory=lambda: _Kept(KEPT))
 
     @property
     def most(self) -> int:
@@ -69,10 +64,10 @@ class CohortTrainer(Trainer):
         self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
     ) -> Iterator[tuple[str, Done, Memory]]:
         """Do the work of many nodes; see `vedette.training.task.Trainer`."""
-        waiting = iter(jobs)
+        waiting, kept = iter(jobs), self._kept
         while unit := list(islice(waiting, self.most)):
-            benches = [_StackBench(self, detector, job, channels, seed, round, phase) for job in unit]
-            together([bench for bench in benches if bench.stackable], _StackBench.ready, lambda ready: ready.key, self._trained)
+            benches = [_StackBench(kept, detector, job, channels, seed, round, phase) for job in unit]
+            together([bench for bench in benches if bench.stackable], _StackBench.ready, _Ready.alike, self._trained)
             for bench in benches:
                 if bench.stackable:
                     with bench.located():
@@ -81,26 +76,141 @@ class CohortTrainer(Trainer):
                 else:
                     yield from LoopTrainer().run(detector, [bench.job], channels, seed, round, phase)
 
+    def run_alike(
+        self, detector: Learnable, jobs: Iterable[Job], channels: Sequence[Channel], seed: int, round: int, phase: str
+    ) -> Iterator[Answered]:
+        """Do the same work on many nodes; see `vedette.training.task.Trainer`."""
+        waiting = iter(jobs)
+        while unit := list(islice(waiting, self.most)):
+            first = _StackBench(self._kept, detector, unit[0], channels, seed, round, phase)
+            group = self._alike(first, unit) if first.is_plain() else None
+            if group is not None:
+                yield self._answered(first, group)
+                continue
+            for node, done, _ in self.run(detector, unit, channels, seed, round, phase):
+                vectors = {name: Vector(vector.values[None], vector.layout) for name, vector in done.vectors.items()}
+                yield Answered((node,), vectors, {name: np.array([fact], dtype=np.float64) for name, fact in done.answers.facts.items()})
+
+    def chunk_of(self, shape: Shape, detector: Learnable) -> int:
+        """Return how many nodes are trained side by side."""
+        kept = {"sgd": 3 if detector.optimiser.momentum else 2}.get(detector.optimiser.name, 4)
+        return self.chunk or max(1, min(MOST, CACHE // (4 * kept * max(shape.layout.size, 1))))
+
+    def _alike(self, first: _StackBench, unit: Sequence[Job]) -> list[_Ready] | None:
+        """Return what the nodes of a unit train, if it differs in their rows alone."""
+        with first.located():
+            lead = first.ready(0)
+        if lead is None:
+            return None
+        kept, found, lessons = self._kept, [lead], {lead.lesson.size: lead.lesson}
+        for job in unit[1:]:
+            rows = kept.rows_of(first.detector, job.rows, job.memory)
+            if rows is None:
+                bench = first.beside(job)
+                if not bench.stackable or bench.width != first.width:
+                    return None
+                with bench.located():
+                    rows = bench.rows(lead.lesson.task, 0)
+            size = len(rows)
+            if size not in lessons:
+                lessons[size] = lead.lesson.over(size, first.detector)
+            found.append(_Ready(first, job.node, lessons[size], rows, lead.start, lead.anchor, lead.state))
+        return found
+
+    def _answered(self, first: _StackBench, group: Sequence[_Ready]) -> Answered:
+        """Train networks that begin alike, and return what their nodes answer."""
+        lesson, alike = group[0].lesson, dict[Hashable, list[int]]()
+        for place, ready in enumerate(group):
+            alike.setdefault(ready.alike(), []).append(place)
+        weights, losses = np.empty((len(group), lesson.shape.layout.size), np.float32), np.empty(len(group))
+        most = self.chunk_of(lesson.shape, first.detector)
+        for places in alike.values():
+            for start in range(0, len(places), most):
+                some = places[start : start + most]
+                weights[some], losses[some] = self._descend([group[place] for place in some])[:2]
+        vectors = {}
+        for channel in first.channels:
+            layout, at = lesson.shape.part(channel.part, channel.holds)
+            vectors[channel.name] = Vector(weights if layout.size == weights.shape[1] else weights[:, at], layout.hash)
+        steps = np.array([ready.lesson.steps for ready in group], dtype=np.float64)
+        rows = np.array([len(ready.rows.samples) for ready in group], dtype=np.float64)
+        return Answered(
+            [ready.node for ready in group], vectors, {"rows": rows, "steps": steps, "loss": losses, f"loss.{lesson.role}": losses}
+        )
+
+    def _trained(self, alike: Sequence[_Ready]) -> None:
+        lesson = alike[0].lesson
+        most = self.chunk_of(lesson.shape, alike[0].bench.detector)
+        for start in range(0, len(alike), most):
+            group = alike[start : start + most]
+            weights, losses, stack = self._descend(group)
+            for place, (ready, loss) in enumerate(zip(group, losses.tolist(), strict=True)):
+                ready.bench.networks[lesson.role].values = weights[place]
+                ready.bench.fitted(lesson.role, lesson.steps, loss)
+                if lesson.task.keep_optimiser:
+                    ready.bench.keep(lesson.role, lesson.shape, {name: kept[place] for name, kept in stack.state.items()}, stack.steps)
+
+    def _descend(self, group: Sequence[_Ready]) -> tuple[Array, Array, Stack]:
+        """Train networks side by side; return their parameters [nodes, parameters], losses [nodes], and where they were trained."""
+        lesson, bench = group[0].lesson, group[0].bench
+        task, settings, steps = lesson.task, bench.detector.optimiser, lesson.steps
+        stack = self._kept.stack(bench.detector, lesson.shape, len(group), lesson.batch)
+        stack.weights[:] = _stacked([ready.start for ready in group])
+        if lesson.begun:
+            for name, kept in stack.state.items():
+                kept[:] = _stacked([ready.state[name] for ready in group])
+            stack.steps = lesson.begun
+        pull = (lesson.mu, _stacked([ready.anchor for ready in group if ready.anchor is not None])) if lesson.mu else None
+        feed = _Feed(group, stack.loss == "cross-entropy")
+        total, seen = np.zeros(len(group)), np.zeros(len(group))
+        # What diverges is told in the end, by node.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for number in range(steps):
+                inputs, labels, shares, held = feed.batch_of(number, steps)
+                fit = stack.step(inputs, labels, shares, task.rate_at(settings, number / steps), pull)
+                # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
+                if steps - number <= feed.passes:
+                    total += fit * held
+                    seen += held
+        weights = stack.weights.copy()
+        finite = np.isfinite(weights).all(axis=1) & np.isfinite(total)
+        if not finite.all():
+            with located(group[int(finite.argmin())].node, bench.round):
+                raise TrainingDiverged(DIVERGED)
+        return weights, total / seen, stack
+
+
+def _stacked(vectors: Sequence[Array]) -> Array:
+    """Return [nodes, parameters], or the one vector that all of them are."""
+    first = vectors[0]
+    return first if all(vector is first for vector in vectors) else np.stack(vectors)
+
+
+class _Kept:
+    """What is worked out once for many nodes and rounds.
+
+    Parameters
+    ----------
+    room
+        Bytes of scaled rows that are kept.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.rows: dict[Table, tuple[Learnable, Any, TrainingRows]] = {}
+        self._shapes: dict[Any, tuple[Learnable, Shape]] = {}
+        self._stacks: dict[Any, Stack] = {}
+        self._first: dict[Any, Vector] = {}
+        self.started: tuple[Any, Any, Any, Array] | None = None
+        """Shape, seed and what was received, of the last node that began anew, and the parameters it began with."""
+
     def shape(self, detector: Learnable, role: str, width: int) -> Shape:
         """Return what networks of a role share, for samples of so many values."""
-        key, shapes = (id(detector), role, width), self._shapes
-        if key not in shapes:
+        key = id(detector), role, width
+        if key not in self._shapes:
             # With the detector, so that no other one takes its place in memory, and with it its shapes.
-            shapes[key] = detector, Shape(detector.networks(width)[role])
-        return shapes[key][1]
-
-    def rows(self, bench: _StackBench, task: Task, place: int, make: Callable[[Task, int], TrainingRows]) -> TrainingRows:
-        """Return the rows that a task trains on; those of small tables stay scaled for the next round."""
-        if task.extra or not isinstance(bench.detector.balancer, Keep):
-            return make(task, place)
-        table, scaler = bench.job.rows, bench.samples.scaler
-        kept = self._rows.get(table)
-        if kept is None or kept.samples.scaler is not scaler:
-            room = self._room + (0 if kept is None else _bytes(kept))
-            kept = make(task, place)
-            if _bytes(kept) <= room:
-                self._rows[table], self._room = kept, room - _bytes(kept)
-        return kept
+            self._shapes[key] = detector, Shape(detector.networks(width)[role])
+        return self._shapes[key][1]
 
     def first(self, slot: Slot, seed: int, role: str, draw: Callable[[Slot, str], Vector]) -> Vector:
         """Return first weights, drawn once for all nodes."""
@@ -109,17 +219,20 @@ class CohortTrainer(Trainer):
             self._first[key] = draw(slot, role)
         return self._first[key]
 
-    def chunk_of(self, shape: Shape, detector: Learnable) -> int:
-        """Return how many nodes are trained side by side."""
-        kept = {"sgd": 3 if detector.optimiser.momentum else 2}.get(detector.optimiser.name, 4)
-        return self.chunk or max(1, min(MOST, CACHE // (4 * kept * max(shape.layout.size, 1))))
+    def rows_of(self, detector: Learnable, table: Table, memory: Memory) -> TrainingRows | None:
+        """Return a node's rows as they were scaled before, with the same scaler."""
+        kept = self.rows.get(table)
+        return kept[2] if kept is not None and kept[0] is detector and kept[1] is memory.get("scaling.numbers") else None
 
-    def _trained(self, alike: Sequence[_Ready]) -> None:
-        most = self.chunk_of(alike[0].slot.shape, alike[0].bench.detector)
-        for start in range(0, len(alike), most):
-            self._descend(alike[start : start + most])
+    def keep(self, bench: _StackBench, rows: TrainingRows) -> None:
+        """Keep rows of small tables for the next round."""
+        before = self.rows.get(bench.job.rows)
+        room = self.room + (0 if before is None else _bytes(before[2]))
+        if _bytes(rows) <= room:
+            self.rows[bench.job.rows], self.room = (bench.detector, bench.memory.get("scaling.numbers"), rows), room - _bytes(rows)
 
-    def _stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int) -> Stack:
+    def stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int) -> Stack:
+        """Return room to train in."""
         key = id(shape), nodes, batch
         if key not in self._stacks:
             if len(self._stacks) > 8:
@@ -128,46 +241,6 @@ class CohortTrainer(Trainer):
             self._stacks[key] = Stack(shape.dense, nodes, batch, loss, detector.optimiser)
         return self._stacks[key].begun()
 
-    def _descend(self, group: Sequence[_Ready]) -> None:
-        """Train networks side by side."""
-        first = group[0]
-        task, settings, steps, batch = first.task, first.bench.detector.optimiser, first.steps, first.batch
-        stack = self._stack(first.bench.detector, first.slot.shape, len(group), batch)
-        for place, ready in enumerate(group):
-            stack.weights[place] = ready.slot.values
-        if first.state:
-            for name, kept in stack.state.items():
-                for place, ready in enumerate(group):
-                    kept[place] = ready.state[name]
-            stack.steps = int(first.state["steps"])
-        pull = None
-        if first.mu:
-            pull = first.mu, np.stack([ready.anchor for ready in group if ready.anchor is not None])
-        counts = np.array([len(ready.rows) for ready in group])
-        feed = _Feed(group, counts, batch, first.filled)
-        passes = feed.passes
-        total, seen = np.zeros(len(group)), np.zeros(len(group))
-        # What diverges is told in the end, by node.
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for number in range(steps):
-                inputs, labels, shares, held = feed.batch_of(number, steps)
-                fit = stack.step(inputs, labels, shares, task.rate_at(settings, number / steps), pull)
-                # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
-                if steps - number <= passes:
-                    total += fit * held
-                    seen += held
-        weights = stack.weights.copy()
-        finite = np.isfinite(weights).all(axis=1) & np.isfinite(total)
-        for place, ready in enumerate(group):
-            if not finite[place]:
-                with ready.bench.located():
-                    raise TrainingDiverged(DIVERGED)
-            ready.slot.values = weights[place]
-            ready.bench.fitted(ready.role, steps, float(total[place] / seen[place]))
-            if task.keep_optimiser:
-                state = {name: kept[place] for name, kept in stack.state.items()}
-                ready.bench.keep(ready.role, ready.slot.shape, state, stack.steps)
-
 
 def _bytes(rows: TrainingRows) -> int:
     """Return what rows take once they are scaled."""
@@ -175,138 +248,187 @@ def _bytes(rows: TrainingRows) -> int:
 
 
 class _Feed:
-    """Rows of a chunk in the order of their steps, gathered a block of steps at a time."""
+    """Rows of a chunk in the order of their steps, gathered a block of steps at a time.
 
-    def __init__(self, group: Sequence[_Ready], counts: Array, batch: int, filled: int) -> None:
-        passes = math.ceil(filled / batch)
-        self.group, self.counts, self.batch, self.filled, self.passes = group, counts, batch, filled, passes
+    Parameters
+    ----------
+    group
+        The chunk.
+    labelled
+        Whether labels are wanted.
+    """
+
+    def __init__(self, group: Sequence[_Ready], labelled: bool) -> None:
+        lesson, bench = group[0].lesson, group[0].bench
+        batch, filled = lesson.batch, lesson.filled
+        self.group, self.batch, self.filled, self.passes = group, batch, filled, math.ceil(filled / batch)
+        self.counts = np.array([ready.lesson.size for ready in group])
         width = group[0].rows.samples.width
-        self.block = max(1, min(passes, HELD // max(1, 4 * len(group) * batch * width)))
+        self.block = max(1, min(self.passes, HELD // max(1, 4 * len(group) * batch * width)))
         self.inputs = np.zeros((len(group), self.block * batch, width), np.float32)
-        self.labels = np.zeros((len(group), self.block * batch), np.float32)
-        self._rngs = [ready.bench.drawn("task", ready.place) for ready in group]
+        self.labels = np.zeros((len(group), self.block * batch), np.float32) if labelled else None
+        self._rngs = streams(bench.path[:-1], [ready.node for ready in group], ("task", lesson.place))
         self._orders: list[Array] = []
         self._from = -1
 
-    def batch_of(self, number: int, steps: int) -> tuple[Array, Array, Array | float, Array]:
+    def batch_of(self, number: int, steps: int) -> tuple[Array, Array | None, Array | float, Array | int]:
         """Return inputs, labels, what each row counts in its node's loss, and rows of each node, of a step."""
         place = number % self.passes
         if not place:
-            self._orders = [rng.permutation(int(count)) for rng, count in zip(self._rngs, self.counts, strict=True)]
+            self._orders = [rng.permutation(ready.lesson.size) for rng, ready in zip(self._rngs, self.group, strict=True)]
             self._from = -1
         if self._from < 0 or not self._from <= place < self._from + self.block:
             self._gather(place, min(place + self.block, self.passes, place + steps - number))
         start = (place - self._from) * self.batch
         rows = min(self.filled - place * self.batch, self.batch)
-        held = np.minimum(self.counts - place * self.batch, rows)
         part = slice(start, start + rows)
-        inputs, labels = self.inputs[:, part], self.labels[:, part]
+        inputs, labels = self.inputs[:, part], None if self.labels is None else self.labels[:, part]
+        if place < self.passes - 1:
+            return inputs, labels, 1 / rows, rows
+        held = np.minimum(self.counts - place * self.batch, rows)
         if held.min() == rows:
-            return inputs, labels, 1 / rows, held
+            return inputs, labels, 1 / rows, rows
         shares = (np.arange(rows) < held[:, None]) / held[:, None]
         return inputs, labels, shares[..., None].astype(np.float32), held
 
     def _gather(self, begin: int, end: int) -> None:
         self._from = begin
+        # What a node has no rows for counts nothing, but must be finite.
+        self.inputs[:, max(0, int(self.counts.min()) - begin * self.batch) :] = 0
         for place, (ready, order) in enumerate(zip(self.group, self._orders, strict=True)):
             some = order[begin * self.batch : end * self.batch]
-            ready.rows.fill(some, self.inputs[place, : len(some)], self.labels[place, : len(some)])
-            # What is beyond counts nothing, but must be finite.
-            self.inputs[place, len(some) : (end - begin) * self.batch] = 0
+            ready.rows.fill(some, self.inputs[place, : len(some)], None if self.labels is None else self.labels[place, : len(some)])
+
+
+class _Lesson(NamedTuple):
+    """How a network is trained, but for its rows and where it begins."""
+
+    shape: Shape
+    task: Task
+    place: int
+    role: str
+    batch: int
+    size: int
+    steps: int
+    filled: int
+    mu: float
+    begun: int
+    """Steps that the optimiser has taken before."""
+
+    def over(self, size: int, detector: Learnable) -> _Lesson:
+        """Return the same over so many rows."""
+        part = -(-self.batch // PARTS)
+        whole, rest = divmod(size, self.batch)
+        filled = whole * self.batch + min(-(-rest // part) * part, self.batch)
+        return self._replace(size=size, filled=filled, steps=self.task.steps_over(size, detector.optimiser.batch))
 
 
 class _Ready(NamedTuple):
-    """A task that can begin: whose, its network, and what all that are trained side by side have in common (`key`)."""
+    """A network that can be trained: whose (a bench may stand for several nodes that begin alike), on which rows, from where."""
 
     bench: _StackBench
-    place: int
-    task: Task
-    slot: Slot
-    role: str
+    node: str
+    lesson: _Lesson
     rows: TrainingRows
-    steps: int
-    batch: int
-    state: dict[str, Any]
-    mu: float
+    start: Array
     anchor: Array | None
+    state: Mapping[str, Array]
 
-    @property
-    def filled(self) -> int:
-        """Rows, and what the last batch is filled up with."""
-        part = math.ceil(self.batch / PARTS)
-        whole, rest = divmod(len(self.rows), self.batch)
-        return whole * self.batch + min(math.ceil(rest / part) * part, self.batch)
-
-    @property
-    def key(self) -> Any:
-        return (
-            id(self.slot.shape),
-            self.steps,
-            self.batch,
-            self.filled,
-            self.task.span,
-            self.task.keep_optimiser,
-            self.state.get("steps"),
-            self.mu,
-        )
+    def alike(self) -> Hashable:
+        """Return what all that are trained side by side have in common."""
+        lesson = self.lesson
+        task = lesson.task
+        return id(lesson.shape), lesson.steps, lesson.batch, lesson.filled, task.span, task.keep_optimiser, lesson.begun, lesson.mu
 
 
 class _StackBench(Bench[Slot]):
-    def __init__(
-        self, trainer: CohortTrainer, detector: Learnable, job: Job, channels: Sequence[Channel], seed: int, round: int, phase: str
-    ) -> None:
+    def __init__(self, kept: _Kept, detector: Learnable, job: Job, channels: Sequence[Channel], seed: int, round: int, phase: str) -> None:
         super().__init__(detector, job, channels, seed, round, phase)
-        self.trainer = trainer
+        self.kept = kept
+        self.scaled = kept.rows_of(detector, job.rows, self.memory)
+        self.width = 0
+        self.stackable = self._is_stackable()
 
     def made(self, layers: Layers) -> Slot:
         return Slot(Shape(layers))
 
-    @cached_property
-    def stackable(self) -> bool:
+    def _is_stackable(self) -> bool:
         """Tell whether all of the work is for dense networks, trained whole, without a teacher or an attacker."""
+        tasks = self.job.work.tasks
         if self.detector.adversary is not None or not self.detector.role:
-            return not self.job.work.tasks
-        for task in self.job.work.tasks:
-            if task.trains != "*" or any(isinstance(term, Distil) for term in task.terms):
-                return False
+            return not tasks
         if "scaling.about" not in self.memory:
             # Nothing is scaled yet, so no network is there that could be run.
-            return not self.job.work.tasks
-        roles = {task.role or self.detector.role for task in self.job.work.tasks} | {self.detector.role}
-        return all(self._shape(role).dense for role in roles)
-
-    @cached_property
-    def samples(self) -> Samples:
-        """This node's rows as its networks see them."""
-        return self.detector.samples(self.job.rows, self.memory)
+            return not tasks
+        samples = self.detector.samples(self.job.rows, self.memory) if self.scaled is None else self.scaled.samples
+        self.width = samples.width
+        for task in tasks:
+            if task.trains != "*" or not self._shape(task.role or self.detector.role).dense:
+                return False
+            for term in task.terms:
+                if isinstance(term, Distil):
+                    return False
+        return bool(self._shape(self.detector.role).dense)
 
     def _shape(self, role: str) -> Shape:
-        return self.trainer.shape(self.detector, role, self.samples.width)
+        return self.kept.shape(self.detector, role, self.width)
 
     def blank(self, role: str) -> Slot:
         return Slot(self._shape(role))
 
     def first(self, network: Slot, role: str) -> Vector:
-        return self.trainer.first(network, self.seed, role, super().first)
+        return self.kept.first(network, self.seed, role, super().first)
+
+    def loaded(self, task: Task) -> Slot:
+        """Return a task's network with what it starts from, put together once where many begin anew with what all received."""
+        role, start = task.role or self.detector.role, task.start
+        if self.networks or f"network.{role}" in self.memory or any(isinstance(vector, str) for vector in start.values()):
+            return super().loaded(task)
+        shape, before = self._shape(role), self.kept.started
+        if before is not None and before[0] is shape and before[1] == (self.seed, role) and before[2] is start:
+            slot = self.networks[role] = Slot(shape)
+            slot.values = before[3]
+            return slot
+        slot = super().loaded(task)
+        self.kept.started = shape, (self.seed, role), start, slot.values
+        return slot
 
     def rows(self, task: Task, place: int) -> TrainingRows:
-        return self.trainer.rows(self, task, place, super().rows)
+        if task.extra or not isinstance(self.detector.balancer, Keep):
+            return super().rows(task, place)
+        if self.scaled is None:
+            self.scaled = super().rows(task, place)
+            self.kept.keep(self, self.scaled)
+        return self.scaled
+
+    def is_plain(self) -> bool:
+        """Tell whether the work is one task that trains the network of all channels on the node's own rows."""
+        work, role = self.job.work, self.detector.role
+        if not self.stackable or len(work.tasks) != 1 or work.tasks[0].extra or not isinstance(self.detector.balancer, Keep):
+            return False
+        return all((channel.role or role) == (work.tasks[0].role or role) for channel in self.channels)
+
+    def beside(self, job: Job) -> _StackBench:
+        """Return the bench of another job of the same phase."""
+        return _StackBench(self.kept, self.detector, job, self.channels, self.seed, self.round, str(self.path[3]))
 
     def ready(self, place: int) -> _Ready | None:
         """Load what a task starts from, and say what is to be done; None if that was all."""
-        task = self.job.work.tasks[place]
+        task, settings = self.job.work.tasks[place], self.detector.optimiser
         slot = self.loaded(task)
-        if slot is None:
+        if not task.trained:
             return None
-        rows, role, batch = self.rows(task, place), task.role or self.detector.role, task.batch or self.detector.optimiser.batch
-        term = next((term for term in task.terms if isinstance(term, Proximal)), None)
-        anchor = None if term is None else slot.values if term.anchor is None else term.anchor.values
-        kept = self._kept(role, slot.shape) if task.keep_optimiser else {}
-        steps = task.steps_over(len(rows), self.detector.optimiser.batch)
-        return _Ready(self, place, task, slot, role, rows, steps, batch, kept, 0.0 if term is None else term.mu, anchor)
+        rows, role = self.rows(task, place), task.role or self.detector.role
+        mu, anchor = 0.0, None
+        for term in task.terms:
+            if isinstance(term, Proximal):
+                mu, anchor = term.mu, slot.values if term.anchor is None else term.anchor.values
+        state, begun = self._state_of(role, slot.shape) if task.keep_optimiser else ({}, 0)
+        lesson = _Lesson(slot.shape, task, place, role, task.batch or settings.batch, 0, 0, 0, mu, begun).over(len(rows), self.detector)
+        return _Ready(self, self.job.node, lesson, rows, slot.values, anchor, state)
 
-    def _kept(self, role: str, shape: Shape) -> dict[str, Any]:
-        """Return the optimiser's state as it was after the role's last task, whoever trained it; nothing if it never was."""
+    def _state_of(self, role: str, shape: Shape) -> tuple[dict[str, Array], int]:
+        """Return the optimiser's state and steps as they were after the role's last task, whoever trained it; nothing if it never was."""
         prefix = f"optimiser.{role}."
         names = [f"{entry.layer}.{entry.name}" for entry in shape.layout.entries]
         kept = {key.removeprefix(prefix): value for key, value in self.memory.items() if key.startswith(prefix)}
@@ -315,7 +437,7 @@ class _StackBench(Bench[Slot]):
             for state in ("exp_avg", "exp_avg_sq", "momentum_buffer")
             if f"{names[0]}/{state}" in kept
         }
-        return {**found, "steps": int(kept.get(f"{names[0]}/step", 1))} if found else {}
+        return found, int(kept.get(f"{names[0]}/step", 1)) if found else 0
 
     def keep(self, role: str, shape: Shape, state: dict[str, Array], steps: int) -> None:
         """Keep an optimiser's state for the role's next task, as the torch trainer keeps it."""

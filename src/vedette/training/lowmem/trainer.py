@@ -307,19 +307,19 @@ class _LeanBench(Bench[FlatNetwork]):
     def made(self, layers: Layers) -> FlatNetwork:
         return FlatNetwork(layers)
 
-    def loaded(self, task: Task) -> FlatNetwork | None:
+    def loaded(self, task: Task) -> FlatNetwork:
         network = super().loaded(task)
         received = any(channel.name in task.start and not isinstance(task.start[channel.name], str) for channel in self.channels)
         if self.settings.prune and received:
             # A mean of weights that most nodes pruned is small again.
-            self.network(task.role).prune(self.settings.prune)
+            network.prune(self.settings.prune)
         return network
 
     def ready(self, place: int) -> _Ready | None:
         """Load what a task starts from, and say what is to be done; None if that was all."""
         task, settings, optimiser = self.job.work.tasks[place], self.settings, self.detector.optimiser
         network = self.loaded(task)
-        if network is None:
+        if not task.trained:
             return None
         rows, role = self.rows(task, place), task.role or self.detector.role
         layers, vector = network.layers, network.vector()
