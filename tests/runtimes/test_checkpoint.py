@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as _folder:
     save_state(Path(_folder) / "state", STATE, "plan")
     STORED = (Path(_folder) / "state").read_bytes()
 ABOUT: dict[str, Any] = {
-    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "receivers": [], "exchangers": [], "exchanged": [], "groups": {}, "stage": 0,
+    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "like": [0], "receivers": [], "exchangers": [], "exchanged": [], "groups": {}, "stage": 0,
     "round": 0, "history": [], "same": {}
 }  # fmt: skip
 
@@ -82,6 +82,9 @@ def test_a_state_without_all_its_parts_is_refused(key: str, tmp_path: Path) -> N
         {"history": [[1, 2]]},
         {"history": 5},
         {"nodes": 5},
+        {"like": [3]},
+        {"like": ["0"]},
+        {"like": [0, 0]},
         {"receivers": [["*"]]},
         {"exchanged": [["rounds"]]},
         {"same": [1]},
@@ -117,3 +120,14 @@ def test_what_nodes_share_is_written_once_and_shared_again(tmp_path: Path) -> No
     assert flat(found) == flat(memories)
     assert found["n3"]["scaling.numbers"] is found["n49"]["scaling.numbers"]
     assert found["n3"]["own"] is not found["n4"]["own"]
+
+
+def test_nodes_that_hold_the_same_are_written_once_and_stay_apart(tmp_path: Path) -> None:
+    shared = np.arange(5.0)
+    memories = {f"n{place}": {"x": shared, "y": float(place % 2), "z": "text"} for place in range(1000)}
+    save_state(tmp_path / "state", State(memories=dict(memories)), "plan")
+    assert (tmp_path / "state").stat().st_size < 1000 * 20
+    found = load_state(tmp_path / "state", "plan").memories
+    assert flat(found) == flat(memories)
+    found["n2"]["x"] = np.zeros(1)  # type: ignore[index]
+    assert flat(found["n4"]) == flat(memories["n4"])

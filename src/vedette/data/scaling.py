@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -200,6 +201,7 @@ class Scaler:
     ) -> None:
         self.scaling, self.features, self.fitted = scaling, features, fitted
         self.levels, self.constant, self.masked, self.empty = dict(levels), constant, masked, empty
+        self._seen = features
         self._encoder = ENCODERS[scaling.categories]()
         numbers = [feature.name for feature in features if feature.kind == "number"]
         self._numbers = [name for name in numbers if name not in empty]
@@ -207,7 +209,7 @@ class Scaler:
         self._step = SCALERS[scaling.numbers]()
         self._middle = self._step.middles(self.fitted[:, self._columns], np.array([name in constant for name in self._numbers], dtype=bool))
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Number of columns that come out."""
         return len(self._numbers) + sum(self._encoder.width(len(known)) for known in self.levels.values()) + len(self.masked)
@@ -237,15 +239,19 @@ class Scaler:
             The table has other features.
         """
         table = self.scaling.chosen(table)
-        if table.features is not self.features and table.features != self.features:
-            raise DetectorMisused(_difference(self.features, table.features))
+        if table.features is not self._seen:
+            if table.features != self.features:
+                raise DetectorMisused(_difference(self.features, table.features))
+            self._seen = table.features
         scaled = np.empty((len(table), self.width), dtype=np.float32)
         start = len(self._numbers)
         block = max(1, CACHED // max(start, 1))
         for rows, values in table.blocks(block):
             with np.errstate(over="ignore"):
                 numbers = self._step.apply(self.scaling.spread(values[:, self._columns]), self.fitted[:, self._columns])
-            scaled[rows, :start] = np.clip(np.where(np.isnan(numbers), self._middle, numbers), -LIMIT, LIMIT)
+            missing = np.isnan(numbers)
+            numbers = np.where(missing, self._middle, numbers) if missing.any() else numbers
+            np.clip(numbers, -LIMIT, LIMIT, out=scaled[rows, :start])
         for known, column in zip(self.levels.values(), table.categories, strict=True):
             encoded = self._encoder.encode(column.places(known), len(known))
             scaled[:, start : start + encoded.shape[1]] = encoded

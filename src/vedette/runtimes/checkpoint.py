@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from vedette.runtimes.base import Round
 
 __all__ = ["State", "load_state", "save_state"]
 
-SCHEMA = "vedette.checkpoint/3"
+SCHEMA = "vedette.checkpoint/4"
 
 LONG = 64
 """Characters of a text that is written once, however many nodes hold it; arrays always are."""
@@ -73,8 +73,10 @@ def save_state(path: Path, state: State, plan: str) -> None:
     """
     flat = _Once()
     nodes, receivers = sorted(state.memories), sorted(state.inbox)
-    for number, node in enumerate(nodes):
-        flat.put(f"node/{number}", state.memories[node])
+    firsts: dict[Hashable, int] = {}
+    like = [firsts.setdefault(_marks(state.memories[node]), number) for number, node in enumerate(nodes)]
+    for number in firsts.values():
+        flat.put(f"node/{number}", state.memories[nodes[number]])
     for number, receiver in enumerate(receivers):
         flat.put(f"inbox/{number}", _packed(state.inbox[receiver]))
     exchangers = sorted(state.ours)
@@ -87,6 +89,7 @@ def save_state(path: Path, state: State, plan: str) -> None:
         "schema": SCHEMA,
         "plan": plan,
         "nodes": nodes,
+        "like": like,
         "receivers": receivers,
         "exchangers": exchangers,
         "exchanged": exchanged,
@@ -97,6 +100,11 @@ def save_state(path: Path, state: State, plan: str) -> None:
         "same": flat.same,
     }
     write_memory(path, flat.held, about)
+
+
+def _marks(memory: Memory) -> Hashable:
+    """Return what two memories have in common only if they hold the same: the same arrays, equal numbers and text."""
+    return tuple([(name, id(value) if isinstance(value, np.ndarray) else value) for name, value in memory.items()])
 
 
 class _Once:
@@ -133,7 +141,7 @@ def load_state(path: Path, plan: str) -> State:
         raise CheckpointError(f"{path} belongs to a run with other settings; resume with the same recipe and options or take another --out")
     try:
         return _state(flat, about)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); start anew with another --out") from None
 
 
@@ -142,11 +150,12 @@ def _state(flat: Memory, about: Mapping[str, Any]) -> State:
     for key, value in {**flat, **{key: flat[first] for key, first in about["same"].items()}}.items():
         kind, number, name = key.split("/", 2)
         parts.setdefault(f"{kind}/{number}", {})[name] = value
+    numbers = range(len(about["nodes"]))
     exchanged: dict[str, dict[str, Memory]] = {}
     for place, (stage, who) in enumerate(about["exchanged"]):
         exchanged.setdefault(stage, {})[who] = parts.get(f"exchanged/{place}", {})
     return State(
-        memories={node: parts.get(f"node/{number}", {}) for number, node in enumerate(about["nodes"])},
+        memories={node: dict(parts.get(f"node/{numbers[like]}", {})) for node, like in zip(about["nodes"], about["like"], strict=True)},
         inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
         ours={who: parts.get(f"ours/{number}", {}) for number, who in enumerate(about["exchangers"])},
         exchanged=dict(exchanged),

@@ -106,11 +106,11 @@ class CohortTrainer(Trainer):
         for job in unit[1:]:
             rows = kept.rows_of(first.detector, job.rows, job.memory)
             if rows is None:
-                bench = first.beside(job)
-                if not bench.stackable or bench.width != first.width:
+                with located(job.node, first.round):
+                    rows = TrainingRows(first.detector, job.rows, job.memory)
+                if rows.samples.width != first.width or not len(rows):
                     return None
-                with bench.located():
-                    rows = bench.rows(lead.lesson.task, 0)
+                kept.keep(first.detector, job.memory, rows)
             size = len(rows)
             if size not in lessons:
                 lessons[size] = lead.lesson.over(size, first.detector)
@@ -224,12 +224,13 @@ class _Kept:
         kept = self.rows.get(table)
         return kept[2] if kept is not None and kept[0] is detector and kept[1] is memory.get("scaling.numbers") else None
 
-    def keep(self, bench: _StackBench, rows: TrainingRows) -> None:
+    def keep(self, detector: Learnable, memory: Memory, rows: TrainingRows) -> None:
         """Keep rows of small tables for the next round."""
-        before = self.rows.get(bench.job.rows)
+        table, size = rows.samples.table, _bytes(rows)
+        before = self.rows.get(table)
         room = self.room + (0 if before is None else _bytes(before[2]))
-        if _bytes(rows) <= room:
-            self.rows[bench.job.rows], self.room = (bench.detector, bench.memory.get("scaling.numbers"), rows), room - _bytes(rows)
+        if size <= room:
+            self.rows[table], self.room = (detector, memory.get("scaling.numbers"), rows), room - size
 
     def stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int) -> Stack:
         """Return room to train in."""
@@ -398,7 +399,7 @@ class _StackBench(Bench[Slot]):
             return super().rows(task, place)
         if self.scaled is None:
             self.scaled = super().rows(task, place)
-            self.kept.keep(self, self.scaled)
+            self.kept.keep(self.detector, self.memory, self.scaled)
         return self.scaled
 
     def is_plain(self) -> bool:
@@ -407,10 +408,6 @@ class _StackBench(Bench[Slot]):
         if not self.stackable or len(work.tasks) != 1 or work.tasks[0].extra or not isinstance(self.detector.balancer, Keep):
             return False
         return all((channel.role or role) == (work.tasks[0].role or role) for channel in self.channels)
-
-    def beside(self, job: Job) -> _StackBench:
-        """Return the bench of another job of the same phase."""
-        return _StackBench(self.kept, self.detector, job, self.channels, self.seed, self.round, str(self.path[3]))
 
     def ready(self, place: int) -> _Ready | None:
         """Load what a task starts from, and say what is to be done; None if that was all."""
