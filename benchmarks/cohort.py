@@ -3,7 +3,7 @@
     python benchmarks/cohort.py --peers --docs --json build/benchmarks/cohort.json
 
 Rows of the table: A (115-32-115, 5 steps of 10 rows a node), B (41-32-16-8-8-16-32-41, 1,000 rows a node, batch 128, one epoch), C (a
-round of 20 nodes that train nothing), D (A by plain SGD with 100 to 100,000 nodes whose rows are made when asked for).
+round of 20 nodes that train nothing), D (A by plain SGD with 100 to 100,000 nodes whose rows are made when asked for), E (B likewise).
 
 All start from the same weights, have the same rows, batches, optimiser and learning rate, and average weighted by rows, which here are
 equally many. One process and one thread each. Vedette goes the public way, `vedette.federate` with a trainer; a round is timed from one
@@ -60,11 +60,14 @@ from vedette.training.trainers import TRAINERS
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / "build" / "benchmarks"
 DOCS = ROOT / "docs" / "benchmarks.md"
+PLOT = DOCS.parent / "figures" / "cohort.svg"
 MARKS = "<!-- benchmarks/cohort.py writes from here -->", "<!-- to here -->"
 TORCH = "torch==2.13.0"
 PEERS = {"pfl": "pfl==0.6.0", "flower": "flwr[simulation]==1.41.0"}
 RATES = {"sgd": 0.1, "adam": 1e-3}
-SIZES = (100, 1_000, 10_000, 100_000)
+STANDS_FOR = {"D": "A", "E": "B"}
+"""What is trained in rows that go by the number of nodes."""
+SIZES = {"D": (100, 1_000, 10_000, 100_000), "E": (1_000, 100_000)}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 SAME = 0.01
 
@@ -370,9 +373,9 @@ def status(key: str) -> float:
     return next(int(entry.split()[1]) for entry in Path("/proc/self/status").read_text().splitlines() if entry.startswith(f"{key}:")) / 1024
 
 
-def of_size(nodes: int, rounds: int, trainer: Trainer) -> dict[str, Any]:
-    """Measure row D for one number of nodes, in this process; a node's rows are made when the fleet asks for them."""
-    case, spent = CASES["A"], [0.0, 0.0]
+def of_size(row: str, nodes: int, rounds: int, trainer: Trainer) -> dict[str, Any]:
+    """Measure row D or E for one number of nodes, in this process; a node's rows are made when the fleet asks for them."""
+    case, spent = CASES[STANDS_FOR[row]], [0.0, 0.0]
     features = tuple(Feature(f"x{i}") for i in range(case.widths[0]))
 
     def table_of(node: str) -> Table:
@@ -397,7 +400,7 @@ def of_size(nodes: int, rounds: int, trainer: Trainer) -> dict[str, Any]:
         dict(zip(("s", "making s", "made"), np.subtract(end, begin).tolist(), strict=True)) for begin, end in itertools.pairwise(marks[2:])
     ]
     return {
-        "row": "D",
+        "row": row,
         "nodes": nodes,
         "best": min(each["s"] - each["making s"] for each in apart),
         "making": spent[0] / spent[1],
@@ -408,25 +411,25 @@ def of_size(nodes: int, rounds: int, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def sizes(ways: Ways, chosen: Sequence[str]) -> list[dict[str, Any]]:
-    """Measure row D, each number of nodes in a process of its own."""
+def sizes(row: str, ways: Ways, chosen: Sequence[str]) -> list[dict[str, Any]]:
+    """Measure row D or E, each number of nodes in a process of its own."""
     lines: list[dict[str, Any]] = []
-    for nodes in [size for size in SIZES if size <= ways.most] or [ways.most]:
+    for nodes in [size for size in SIZES[row] if size <= ways.most] or [ways.most]:
         rounds = max(2, min(50, 20_000 // nodes))
         if lines:
             # Preparation and the first round look at all rows too.
             expected = (lines[-1]["best"] / lines[-1]["nodes"] + lines[-1]["making"]) * nodes * (rounds + 2)
             if expected > 2 * ways.limit:
-                say(f"D, {nodes:,} nodes: left out, would take some {expected:.0f} s (--limit)")
+                say(f"{row}, {nodes:,} nodes: left out, would take some {expected:.0f} s (--limit)")
                 break
-        command = [sys.executable, __file__, "--one-size", str(nodes), str(rounds), "--trainer", *chosen]
+        command = [sys.executable, __file__, "--one-size", row, str(nodes), str(rounds), "--trainer", *chosen]
         try:
             ended = subprocess.run(command, capture_output=True, text=True, timeout=3 * ways.limit)
         except subprocess.TimeoutExpired:
-            say(f"D, {nodes:,} nodes: not done after {3 * ways.limit:.0f} s")
+            say(f"{row}, {nodes:,} nodes: not done after {3 * ways.limit:.0f} s")
             break
         if ended.returncode:
-            say(f"D, {nodes:,} nodes: ended with {ended.returncode}: {ended.stderr[-1500:]}")
+            say(f"{row}, {nodes:,} nodes: ended with {ended.returncode}: {ended.stderr[-1500:]}")
             break
         lines.append(json.loads(ended.stdout))
     return lines
@@ -455,8 +458,10 @@ def tables(lines: Sequence[dict[str, Any]]) -> str:
     said = []
     for row, optimiser in dict.fromkeys((each["row"], each.get("optimiser", "")) for each in lines):
         mine = [each for each in lines if (each["row"], each.get("optimiser", "")) == (row, optimiser)]
-        if row == "D":
-            said += ["| D: nodes | µs a node and round | rows made in a round | making them, µs | resident at most, MiB | a node, KiB |"]
+        if row in SIZES:
+            said += [
+                f"| {row}: nodes | µs a node and round | rows made in a round | making them, µs | resident at most, MiB | a node, KiB |"
+            ]
             said += ["|---|---|---|---|---|---|"]
             for each in mine:
                 more = (each["most MiB"] - each["before MiB"]) * 1024 / each["nodes"]
@@ -497,10 +502,34 @@ def page(result: dict[str, Any]) -> str:
         "",
         tables(lines),
     ]
+    if draw(lines):
+        said += [f"![Time a node and round against nodes]({PLOT.relative_to(DOCS.parent)})", ""]
     if ran:
         said += ["The peers' environments and command lines (`PYTHON` is Vedette's own; a job file says what is trained):", "", "```"]
         said += [each.replace(os.path.relpath(sys.executable, ROOT), "PYTHON") for each in [*made, *ran]] + ["```", ""]
     return "\n".join(said)
+
+
+def draw(lines: Sequence[dict[str, Any]]) -> bool:
+    """Draw what a node and round cost against the number of nodes; tell whether there is anything to draw."""
+    from matplotlib.figure import Figure
+
+    drawn = {row: [each for each in lines if each["row"] == row] for row in SIZES}
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for row, mine in drawn.items():
+        if len(mine) > 1:
+            nodes, costs = [each["nodes"] for each in mine], [micros(each) for each in mine]
+            axes.plot(nodes, costs, marker="o", label=f"{row}: {'-'.join(map(str, CASES[STANDS_FOR[row]].widths))}")
+    if not axes.lines:
+        return False
+    axes.set(xscale="log", xlabel="nodes", ylabel="µs a node and round")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    PLOT.parent.mkdir(exist_ok=True)
+    figure.savefig(PLOT, metadata={"Date": None})
+    return True
 
 
 def write_docs(result: dict[str, Any]) -> None:
@@ -515,16 +544,21 @@ def chosen_options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="also measure pfl-research and Flower, in environments of their own")
     parser.add_argument("--json", type=Path, help="file to write all figures to")
     parser.add_argument("--docs", action="store_true", help="rewrite the measured part of docs/benchmarks.md")
-    parser.add_argument("--rows", default="A,B,C,D", help="which rows of the table (default: A,B,C,D)")
-    parser.add_argument("--nodes", type=int, default=SIZES[-1], help="most nodes in any row (default: 100,000 in D, 1,000 in A and B)")
+    parser.add_argument("--rows", default="A,B,C,D,E", help="which rows of the table (default: A,B,C,D,E)")
+    parser.add_argument(
+        "--nodes", type=int, default=SIZES["D"][-1], help="most nodes in any row (default: 100,000 in D and E, 1,000 in A and B)"
+    )
     parser.add_argument(
         "--trainer", nargs="+", default=["cohort" if "cohort" in TRAINERS else "torch"], help="name and settings: key=value"
     )
     parser.add_argument("--repeats", type=int, default=3, help="how often Vedette and the loop take turns (default: 3)")
     parser.add_argument(
-        "--limit", type=float, default=150, help="seconds that a line of a peer may take, and half of what a size of D may (default: 150)"
+        "--limit",
+        type=float,
+        default=300,
+        help="seconds that a line of a peer may take, and half of what a size of D or E may (default: 300)",
     )
-    parser.add_argument("--one-size", type=int, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--one-size", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -537,7 +571,8 @@ def main() -> None:
     name, *settings = chosen.trainer
     trainer = build(TRAINERS, {"name": name, **dict(assignments(settings, "together=16"))}, "--trainer")
     if chosen.one_size:
-        sys.stdout.write(json.dumps(of_size(*chosen.one_size, trainer)) + "\n")
+        row, nodes, rounds = chosen.one_size
+        sys.stdout.write(json.dumps(of_size(row, int(nodes), int(rounds), trainer)) + "\n")
         return
     about = machine()
     pythons = {peer: environment(peer) for peer in PEERS} if chosen.peers else {}
@@ -545,7 +580,7 @@ def main() -> None:
     measures: dict[str, list[Callable[[], list[dict[str, Any]]]]] = {
         row: [partial(measured, row, optimiser, ways) for optimiser in RATES] for row in ("A", "B")
     }
-    measures |= {"C": [partial(overhead, ways)], "D": [partial(sizes, ways, chosen.trainer)]}
+    measures |= {"C": [partial(overhead, ways)], **{row: [partial(sizes, row, ways, chosen.trainer)] for row in SIZES}}
     wanted = chosen.rows.upper().split(",")
     if set(wanted) - set(measures):
         sys.exit(f"--rows: {', '.join(measures)}")

@@ -31,8 +31,8 @@ with tempfile.TemporaryDirectory() as _folder:
     save_state(Path(_folder) / "state", STATE, "plan")
     STORED = (Path(_folder) / "state").read_bytes()
 ABOUT: dict[str, Any] = {
-    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "like": [0], "receivers": [], "exchangers": [], "exchanged": [], "groups": {}, "stage": 0,
-    "round": 0, "history": [], "same": {}
+    "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "like": [0], "receivers": [], "exchangers": [], "exchanged": [], "groups": {},
+    "stage": 0, "round": 0, "history": [], "same": {}
 }  # fmt: skip
 
 
