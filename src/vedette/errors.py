@@ -6,9 +6,12 @@ __all__ = [
     "DataMissing",
     "DataUnusable",
     "DetectorMisused",
+    "KeysError",
+    "MessageRefused",
     "MissingExtra",
     "RecipeError",
     "StorageError",
+    "TooFewWorkers",
     "TrainingDiverged",
     "UnknownName",
     "VedetteError",
@@ -79,3 +82,21 @@ class MissingExtra(VedetteError):
     """A part of Vedette whose libraries are not installed."""
 
     code = "missing-extra"
+
+
+class MessageRefused(VedetteError):
+    """A message that is not as it should be: damaged, not expected, or hostile."""
+
+    code = "message-refused"
+
+
+class TooFewWorkers(VedetteError):
+    """Worker processes that could not be kept running."""
+
+    code = "workers"
+
+
+class KeysError(VedetteError):
+    """A device's key or certificate that is absent, damaged, ended or revoked; or a name that is none."""
+
+    code = "keys"

@@ -25,6 +25,8 @@ STATE = State(
     exchanged={"prepare": {"*": {"kept": 2.0}, "b": {"kept": "a/b"}}},
     stage=1,
     round=2,
+    phase=1,
+    closed={"prepare": {"*": Message(facts={"about": "all"}), "a": Message(tables={"t": np.ones(2)})}},
     history=[Round("rounds", 1, 5, 0.5, 1, 2)],
 )
 with tempfile.TemporaryDirectory() as _folder:
@@ -32,7 +34,7 @@ with tempfile.TemporaryDirectory() as _folder:
     STORED = (Path(_folder) / "state").read_bytes()
 ABOUT: dict[str, Any] = {
     "schema": SCHEMA, "plan": "plan", "nodes": ["a"], "like": [0], "receivers": [], "exchangers": [], "exchanged": [], "groups": {},
-    "stage": 0, "round": 0, "history": [], "same": {}
+    "closed": [], "stage": 0, "round": 0, "phase": 0, "history": [], "same": {}
 }  # fmt: skip
 
 

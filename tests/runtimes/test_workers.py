@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import environment
-from loky import get_reusable_executor
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from conftest import correlated
@@ -34,10 +33,11 @@ from vedette.files import read_memory
 from vedette.message import Channel, Memory
 from vedette.runtimes import workers as workers_module
 from vedette.runtimes.base import Outcome, plan_of
+from vedette.runtimes.cluster.dispatch import TRIES
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import Ring
-from vedette.runtimes.workers import AHEAD, TRIES, Workers, one_thread
+from vedette.runtimes.workers import AHEAD, Workers, one_thread
 from vedette.strategies import FedAvg, MtadFl
 from vedette.strategies.attacks import SignFlip
 from vedette.strategies.gossip import GossipFedAvg
@@ -87,11 +87,11 @@ def alike(one: Outcome, other: Outcome) -> None:
 
 
 def pids() -> list[int]:
-    """Return the worker processes of this one's pool, which has begun."""
-    return sorted(get_reusable_executor(reuse=True)._processes)
+    """Return the worker processes of this one."""
+    return sorted(children(os.getpid()))
 
 
-def children(pid: int, kind: str = "popen_loky") -> list[int]:
+def children(pid: int, kind: str = "vedette.runtimes.cluster.worker") -> list[int]:
     """Return the worker processes that a process began and that are still there, dead ones aside."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -126,9 +126,17 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = []
     units = workers_module._units
 
-    def noted(jobs: Any, size: int) -> Any:
-        for unit in units(jobs, size):
-            found.append(unit.nodes)
+    def noted(told: Any, detector: Any, jobs: Any, size: int, pool: Any) -> Any:
+        held = list[str]()
+
+        def seen() -> Any:
+            for job in jobs:
+                held.append(job.node)
+                yield job
+
+        for unit in units(told, detector, seen(), size, pool):
+            found.append(tuple(held))
+            held.clear()
             yield unit
 
     monkeypatch.setattr(workers_module, "_units", noted)
@@ -319,7 +327,7 @@ class Poison(Table):
 def test_a_node_that_kills_every_worker_is_named_and_those_before_it_are_done() -> None:
     poison, drawn, done = Poison(FLEET["n1"].features, FLEET["n1"].numbers), list[str](), list[str]()
     found = carried(6, drawn, n3=poison)
-    with pytest.raises(VedetteError, match=rf"^node 'n3': the worker process was killed or crashed, {TRIES} times"):
+    with pytest.raises(VedetteError, match=rf"^node 'n3': {TRIES} workers in turn"):
         done.extend(node for node, _, _ in found)
     assert done == ["n0", "n1", "n2"]
     assert len(list(carried(4, []))) == 4, "the next pool is none the worse"

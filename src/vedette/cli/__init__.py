@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vedette.cli import compare, data, explain, export, leak, recipes, run
+from vedette.cli import compare, data, explain, export, leak, recipes, run, score, worker
 from vedette.errors import VedetteError
 from vedette.version import __version__
 
@@ -29,6 +29,8 @@ app.command("compare")(compare.compare)
 app.command("leak")(leak.leak)
 app.command("export")(export.export)
 app.command("explain")(explain.explain)
+app.command("score")(score.score)
+app.command("worker")(worker.worker)
 
 
 def _version(wanted: bool) -> None:

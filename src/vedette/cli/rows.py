@@ -13,7 +13,7 @@ __all__ = ["rows_for"]
 
 
 def rows_for(detector: Detector, path: Path) -> Table:
-    """Read a CSV or Parquet file with a detector's features; other columns are left alone.
+    """Read a CSV or Parquet file with a detector's features, where other columns are left alone; or a .npy file of numbers in their order.
 
     Raises
     ------
@@ -24,8 +24,32 @@ def rows_for(detector: Detector, path: Path) -> Table:
     """
     from vedette.data.datasets.table import TableFiles
 
+    if path.suffix == ".npy":
+        return _array(detector, path)
     features = detector.scaler.features
     categories = tuple(each.name for each in features if each.kind == "category")
     units = {each.name: each.unit for each in features if each.unit}
     files = TableFiles(files=(str(path.resolve()),), features=tuple(each.name for each in features), categories=categories, units=units)
     return files.load(None).tables["all"]
+
+
+def _array(detector: Detector, path: Path) -> Table:
+    """Open an array of rows where it lies."""
+    from vedette.data.stored import Stored
+    from vedette.data.table import Table
+    from vedette.errors import DataBroken, DataMissing
+
+    if not path.is_file():
+        raise DataMissing(f"no file '{path}'")
+    try:
+        numbers = Stored(path)
+    except (OSError, ValueError) as error:
+        raise DataBroken(f"{path}: no array of NumPy's format [rows, features], row by row ({error})") from None
+    features = detector.scaler.features
+    if any(feature.kind == "category" for feature in features):
+        raise DataBroken(f"{path}: the detector takes categories too, which an array cannot hold; give a CSV or Parquet file")
+    if numbers.dtype.kind != "f" or numbers.shape[1] != len(features):
+        raise DataBroken(
+            f"{path}: holds {numbers.dtype} [rows, {numbers.shape[1]}] where the detector takes {len(features)} columns of floats"
+        )
+    return Table(features, numbers)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vedette.cli.recipes import names
+from vedette.cli.workers import Count, Deadline, Least, Memory, Ray, Runtime, workers_of
 
 __all__ = ["run"]
 
@@ -25,7 +26,12 @@ def run(
     ] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was interrupted in --out.")] = False,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that train; 0: one for each core. Same results.")] = 1,
+    runtime: Runtime = "local",
+    workers: Count = None,
+    least: Least = 1,
+    ray: Ray = None,
+    deadline: Deadline = None,
+    memory: Memory = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics.json on stdout instead of the table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
@@ -40,7 +46,7 @@ def run(
     chosen = load_recipe(recipe, quick, changes or [], full)
     protocols = chosen.chosen_protocols(protocol)
     folder = RunFolder(out or Path("runs") / chosen.name)
-    experiment = folder.experiment(chosen, root, seed, protocols, resume, workers)
+    experiment = folder.experiment(chosen, root, seed, protocols, resume, workers_of(runtime, workers, least, ray, deadline, memory))
     with progress(lambda: experiment.steps, quiet or as_json) as (experiment.on_progress, experiment.on_phase):
         result = experiment.run()
     written = folder.store(result)
@@ -51,5 +57,7 @@ def run(
     for name, table in results(result.run, terminal.width):
         terminal.print(headline(result.run, name), soft_wrap=True, markup=False)
         terminal.print(table)
+    if incidents := result.run["incidents"]:
+        terminal.print(f"workers failed {len(incidents)} times, and their work was done again: metrics.json says who and why (incidents)")
     for file in written:
         terminal.print(f"wrote {file}", soft_wrap=True, markup=False)

@@ -48,7 +48,7 @@ class Scaling(Settings):
         ``"one-hot"`` or ``"ordinal"``.
     order
         Of a category's levels: by ``"name"``, or as they are ``"first-seen"`` from the first training row on (as pandas' factorize does;
-        among nodes, by the earliest row of any). What is ordinal depends on it.
+        among nodes, by the earliest row of any, where it stood in the data set they share). What is ordinal depends on it.
     fit
         ``"federated"`` merges extremes, moments and levels of all nodes; ``"local"`` leaves each node its own.
     """
@@ -101,6 +101,7 @@ class Scaling(Settings):
         levels = {}
         for feature, column in zip(table.category_features, table.categories, strict=True):
             codes, first = np.unique(column.codes, return_index=True)
+            first = first if table.place is None else table.place[first]
             levels[feature.name] = {column.levels[code]: row for code, row in zip(codes.tolist(), first.tolist(), strict=True)}
         features = [[feature.name, feature.kind, feature.unit] for feature in table.features]
         facts = {"levels": json.dumps(levels), "features": json.dumps(features)}

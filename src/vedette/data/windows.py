@@ -13,7 +13,7 @@ from vedette.data.table import Table
 from vedette.message import Array
 from vedette.settings import Settings
 
-__all__ = ["AnyWindow", "Samples", "Window", "segment_starts"]
+__all__ = ["AnyWindow", "Samples", "Window", "averaged", "segment_starts"]
 
 CACHE_BYTES = 512 * 2**20
 """Scaled rows are kept when they take no more than this; else they are scaled again block by block."""
@@ -48,6 +48,15 @@ class Window(Settings):
     scored: Literal["last", "whole"] = "last"
     average: int = Field(default=1, ge=1, le=10_000)
     pause: float = Field(default=5.0, ge=1)
+
+    def ends(self, table: Table) -> Array:
+        """Return the rows whose window is whole, every `stride`-th of a stretch; of none is whole, all rows."""
+        at = np.arange(len(table))
+        if self.size == 1 and self.average == 1:
+            return at[:: self.stride]
+        before = at - segment_starts(table, self.pause)
+        whole = (before >= self.size - 1) & ((before - (self.size - 1)) % self.stride == 0)
+        return np.flatnonzero(whole) if whole.any() else at
 
     def counted(self, values: Array) -> Array:
         """Return the values that count in a score, [samples, n], of values [samples, window size × features]."""
@@ -89,6 +98,27 @@ def segment_starts(table: Table, pause: float) -> Array:
     return np.maximum.accumulate(np.where(breaks, at, 0))
 
 
+def averaged(scores: Array, before: Array, average: int) -> Array:
+    """Average each score with those of the rows before it.
+
+    Parameters
+    ----------
+    scores
+        [rows] float64.
+    before
+        [rows] int, how many rows of its stretch stand before each row.
+    average
+        Over how many rows at most, the row itself among them.
+    """
+    total = scores.copy()
+    for back in range(1, average):
+        reach = np.flatnonzero(before >= back)
+        if not reach.size:
+            break
+        total[reach] += scores[reach - back]
+    return np.asarray(total / np.minimum(before + 1, average))
+
+
 class Samples:
     """Rows as a network sees them: scaled, each with the rows of its window before it.
 
@@ -102,6 +132,8 @@ class Samples:
         How many of them are seen at once.
     table
         Raw rows.
+    starts
+        [rows] int, what `segment_starts` says of them, if they are but some rows of a table.
 
     Attributes
     ----------
@@ -109,10 +141,12 @@ class Samples:
         Values of a sample: window size × scaled features, oldest row first.
     """
 
-    def __init__(self, scaler: Scaler, window: Window, table: Table) -> None:
+    def __init__(self, scaler: Scaler, window: Window, table: Table, starts: Array | None = None) -> None:
         self.scaler, self.window, self.table = scaler, window, table
         self.width = window.size * scaler.width
-        self._starts = segment_starts(table, window.pause) if window.size > 1 or window.average > 1 else None
+        self._starts = starts
+        if starts is None and (window.size > 1 or window.average > 1):
+            self._starts = segment_starts(table, window.pause)
         self._kept: Array | None = None
 
     def __len__(self) -> int:
@@ -133,13 +167,8 @@ class Samples:
         return self.take(np.arange(len(self)))
 
     def whole(self) -> Array:
-        """Return the rows whose window is whole, every `stride`-th of a stretch; of none is whole, all rows."""
-        at = np.arange(len(self.table))
-        if self._starts is None:
-            return at[:: self.window.stride]
-        before = at - self._starts
-        whole = (before >= self.window.size - 1) & ((before - (self.window.size - 1)) % self.window.stride == 0)
-        return np.flatnonzero(whole) if whole.any() else at
+        """Return the rows that are trained on: see `Window.ends`."""
+        return self.window.ends(self.table)
 
     def take(self, at: Array, keep: bool = True) -> Array:
         """Return the samples that end at some rows.
@@ -176,9 +205,13 @@ class Samples:
             self._kept = self.scaler.transform(self.table)
         return self._kept
 
+    def chunk(self, least: int = 256) -> int:
+        """Return how many samples are scored at once."""
+        return max(least, min(16_384, CHUNK_VALUES // max(self.width, 1)))
+
     def chunks(self, whole: bool = False, least: int = 256) -> Iterator[Array]:
         """Yield all samples in order, [n, width] float32 at a time, n at least `least`; with `whole` only those of `whole`."""
-        size = max(least, min(16_384, CHUNK_VALUES // max(self.width, 1)))
+        size = self.chunk(least)
         if self.window.size == 1:
             for chunk in self.table.chunks(size):
                 yield self.scaler.transform(chunk)
@@ -209,15 +242,9 @@ class Samples:
             return found
         assert self._starts is not None
         before = np.arange(len(found)) - self._starts
-        total = found.copy()
-        for back in range(1, average):
-            reach = np.flatnonzero(before >= back)
-            if not reach.size:
-                break
-            total[reach] += found[reach - back]
-        averaged = np.asarray(total / np.minimum(before + 1, average))
+        mean = averaged(found, before, average)
         whole = before >= self.window.size + average - 2
-        return averaged[whole] if settled and whole.any() else averaged
+        return mean[whole] if settled and whole.any() else mean
 
     def _rows(self, at: Array) -> Array:
         """Return [n, size] int, the rows of the windows that end at some rows."""

@@ -22,10 +22,10 @@ from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.pruning import compacted
 from vedette.version import __version__
 
-__all__ = ["Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle"]
+__all__ = ["FILES", "Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle"]
 
 SCHEMA = "vedette.bundle/1"
-ABOUT, WEIGHTS, MODEL = "detector.json", "weights.safetensors", "model.onnx"
+ABOUT, WEIGHTS, MODEL = FILES = "detector.json", "weights.safetensors", "model.onnx"
 MADE_UP = 2048
 LIVE_ROWS = 8
 """Rows that NumPy runs through a network at once where memory is what is short."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -15,10 +16,12 @@ from vedette.data.dataset import Dataset
 from vedette.data.fleet import Fleet
 from vedette.data.table import Table
 from vedette.detectors.base import Detector
+from vedette.detectors.bundle import save_bundle
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
 from vedette.evaluation.accounts import matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
+from vedette.evaluation.effort import Watch, accuracies, scoring
 from vedette.evaluation.evasion import evasions_among
 from vedette.evaluation.followed import Followed
 from vedette.evaluation.footprint import footprint
@@ -32,9 +35,11 @@ from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metri
 from vedette.evaluation.setting import Setting, about_data, holdings_among, in_order, shared_out, with_shared_tests
 from vedette.message import Memory
 from vedette.runtimes.base import Outcome, Round, plan_of
+from vedette.runtimes.cluster.scoring import score_blocks
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import Topology
+from vedette.runtimes.workers import Workers
 from vedette.strategies.base import Strategy
 from vedette.training.task import Trainer
 from vedette.version import __version__
@@ -94,7 +99,8 @@ class Experiment:
     dataset
         What the recipe's data are at the base seed, if they were read already.
     workers
-        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same.
+        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same. `Workers`
+        may be given too, with all that can be said of them.
     on_phase
         Told how far each phase is.
     """
@@ -110,13 +116,14 @@ class Experiment:
         on_progress: OnProgress = lambda *_: None,
         on_start: Callable[[], None] = lambda: None,
         dataset: Dataset | None = None,
-        workers: int = 1,
+        workers: int | Workers = 1,
         on_phase: OnPhase = lambda *_: None,
     ) -> None:
         self.recipe, self.root, self.seed = recipe, root, seed
         self.protocols = list(protocols) or recipe.chosen_protocols()
         self.checkpoints, self.resume, self.on_progress, self.on_start = checkpoints, resume, on_progress, on_start
-        self.workers, self.on_phase = workers, on_phase
+        self.workers = workers if isinstance(workers, Workers) else Workers(workers)
+        self.on_phase = on_phase
         self._started = False
         self.methods = {name: method_named(name, recipe) for name in recipe.methods}
         self.folds = 1
@@ -125,8 +132,10 @@ class Experiment:
         self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
         self._evasions: list[dict[str, Any]] = []
         self._footprints: list[dict[str, Any]] = []
+        self._efforts: dict[str, list[dict[str, Any]]] = {"training": [], "scoring": []}
         self._followed = Followed(checkpoints, resume)
         self._reasons: list[dict[str, Any]] = []
+        self._incidents: list[dict[str, Any]] = []
         self._loaded: dict[str, Dataset] = {}
         if dataset is not None:
             self._loaded[recipe.dataset_key(seed)] = recipe.prepared(dataset)
@@ -182,7 +191,7 @@ class Experiment:
             "version": __version__,
             "seed": self.seed,
             "seeds": seeds,
-            "runtime": "local",
+            "runtime": "cluster" if self.workers.away else "local",
             "data": {**about[self.protocols[0]], "protocols": about},
             "rows": rows,
             "kinds": kinds,
@@ -192,7 +201,9 @@ class Experiment:
             "followed": self._followed.told(),
             "evasions": self._evasions,
             "footprints": self._footprints,
+            "efforts": self._told_efforts(rows),
             "reasons": self._reasons,
+            "incidents": self._incidents,
             "settings": self.recipe.model_dump(mode="json"),
         }
         return result
@@ -221,6 +232,9 @@ class Experiment:
             if setting.recipe.footprint and setting.seed == self.seed:
                 with self._timed("footprint"):
                     self._footprints += [found] if (found := footprint(name, setting, made)) else []
+            if setting.recipe.strategy.shards and setting.seed == self.seed and made.detectors:
+                with self._timed("effort"):
+                    self._efforts["scoring"] += self._scoring(name, setting, next(iter(made.detectors.values())))
             for split, tests in setting.tests.items():
                 with self._timed(f"score {name}"):
                     scored = made.score(tests)
@@ -251,12 +265,16 @@ class Experiment:
     ) -> Outcome:
         label = f"{setting.label}, {name}"
         file = None if self.checkpoints is None else self.checkpoints / f"{quote(label.replace(', ', '-'), safe=' ')}.safetensors"
-        runtime = LocalRuntime(train, calibration, file, self.resume, start, self.workers, partial(self.on_phase, label))
         among = POOLED not in train and start is None
+        # What shards are compared with is one machine: this process.
+        workers = self.workers if among or not setting.recipe.strategy.shards else Workers(1)
+        runtime = LocalRuntime(train, calibration, file, self.resume, start, workers, partial(self.on_phase, label))
         attackers = setting.recipe.attackers if among else Attackers()
         plan = plan_of(detector, strategy, setting.seed, topology, attackers, trainer)
+        watch = Watch()
 
         def on_round(entry: Round, ended: Callable[[], Mapping[str, Memory]]) -> None:
+            watch.round_done(entry)
             self._round_done(label, entry)
             every = setting.recipe.follow
             if every and entry.stage == "rounds" and (entry.number % every == 0 or entry.number == entry.of):
@@ -264,10 +282,32 @@ class Experiment:
                     self._followed.add(setting, name, entry.number, restored(detector, ended()))
 
         outcome = runtime.run(plan, on_round)
+        about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
+        self._incidents += [{**about, **incident._asdict()} for incident in outcome.incidents]
+        if setting.recipe.strategy.shards and strategy.rounds:
+            told = watch.told(outcome, strategy) | ({} if among else {"bytes": 0})
+            self._efforts["training"].append({**about, "workers": workers.count, **told})
         if among:
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
             self._tell(setting, name, topology, strategy, outcome)
         return outcome
+
+    def _scoring(self, name: str, setting: Setting, detector: Detector) -> list[dict[str, Any]]:
+        """Measure scoring, on the cluster too if there is one."""
+        found = []
+        with TemporaryDirectory(prefix="vedette-") as folder:
+            if clustered := self.workers.away and detector.bundled:
+                save_bundle(detector, Path(folder) / "bundle", {})
+            for split, tests in setting.tests.items():
+                table = tests if isinstance(tests, Table) else tests.pooled()
+                blocks = partial(score_blocks, Path(folder) / "bundle", table, self.workers) if clustered else None
+                about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold, "split": split}
+                found += [{**about, **each} for each in scoring(detector, table, blocks)]
+        return found
+
+    def _told_efforts(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+        methods = {each["method"] for each in self._efforts["training"]}
+        return {"accuracy": accuracies(rows, sorted(methods)), **self._efforts} if methods else {}
 
     def _tell(self, setting: Setting, name: str, topology: Topology, strategy: Strategy, outcome: Outcome) -> None:
         """Keep what came of learning together, of the first seed and fold of each protocol; who was trusted of all."""

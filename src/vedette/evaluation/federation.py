@@ -11,18 +11,20 @@ from vedette.data.table import Table
 from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import RecipeError
+from vedette.evaluation.methods import over
 from vedette.evaluation.report import Curve, Trace, write_report
 from vedette.evaluation.scoring import kind_rows, metric_rows, score_fleet
 from vedette.runtimes.base import OnRound, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.topology import Topology
+from vedette.runtimes.workers import Workers
 from vedette.strategies.base import Strategy
 from vedette.training.task import Trainer
 from vedette.version import __version__
 
 __all__ = ["Federation", "federate"]
 
-RUNTIMES = ("local",)
+RUNTIMES = ("local", "cluster")
 TRACES = 3
 
 
@@ -116,7 +118,7 @@ def federate(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_round: OnRound = lambda *_: None,
-    workers: int = 1,
+    workers: int | Workers = 1,
 ) -> Federation:
     """Train a detector among the nodes of a fleet.
 
@@ -129,7 +131,7 @@ def federate(
     strategy
         How nodes learn together.
     runtime
-        Where: ``"local"``, this machine.
+        Where: ``"local"``, this process and, if there are to be several `workers`, others beside it; ``"cluster"``: workers alone train.
     seed
         Root of the seed tree.
     topology
@@ -144,7 +146,8 @@ def federate(
     on_round
         Called after every round with what happened, and a function that gives the nodes' memories as they were if it ended there.
     workers
-        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same.
+        Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same. `Workers`
+        may be given too, with all that can be said of them.
 
     Raises
     ------
@@ -156,6 +159,9 @@ def federate(
     if not isinstance(detector, Federable):
         raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
+    strategy = over(strategy, detector, fleets[0] or fleet)
+    if runtime == "cluster" and not isinstance(workers, Workers):
+        workers = Workers(workers, "cluster")
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume, workers=workers)
     outcome = place.run(plan_of(detector, strategy, seed, topology, trainer=trainer), on_round)
     return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)

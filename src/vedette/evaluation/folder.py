@@ -16,6 +16,7 @@ from vedette.evaluation.experiment import Experiment, Result
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import write_report
 from vedette.files import write_atomic
+from vedette.runtimes.workers import Workers
 from vedette.version import __version__
 
 __all__ = ["RunFolder"]
@@ -36,7 +37,7 @@ class RunFolder:
         self._mark = path / "run.json"
 
     def experiment(
-        self, recipe: Recipe, root: Path | None, seed: int, protocols: Sequence[ProtocolName], resume: bool, workers: int = 1
+        self, recipe: Recipe, root: Path | None, seed: int, protocols: Sequence[ProtocolName], resume: bool, workers: int | Workers = 1
     ) -> Experiment:
         """Open the folder for a run. With how many workers is not part of what it was: it may be resumed with others.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -16,6 +17,7 @@ from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import DataUnusable, UnknownName
+from vedette.evaluation.effort import by_lap
 from vedette.evaluation.recipe import Recipe, Variant
 from vedette.evaluation.scoring import Scored, score_fleet, score_trivial
 from vedette.evaluation.setting import Setting
@@ -30,7 +32,7 @@ from vedette.strategies.merge import Merge
 from vedette.training.lowmem.trainer import LowmemTrainer, narrowed
 from vedette.training.task import Trainer
 
-__all__ = ["METHODS", "POOLED", "Made", "Method", "method_named", "restored", "runs_of"]
+__all__ = ["METHODS", "POOLED", "Made", "Method", "method_named", "over", "restored", "runs_of"]
 
 D = TypeVar("D", bound=Detector)
 
@@ -47,7 +49,7 @@ class Made(NamedTuple):
     detectors
         By node; none for the trivial methods.
     curve
-        Training loss per round.
+        Training loss per round; per epoch where nodes are shards of one data set.
     trained
         Who trained its networks, and what returns the rows of one node that they were trained on.
     """
@@ -75,7 +77,8 @@ class Bench:
     """
 
     def __init__(self, setting: Setting, carry: Carry) -> None:
-        self.setting, self.detector, self.strategy = setting, setting.recipe.detector, setting.recipe.strategy
+        self.setting, self.detector = setting, setting.recipe.detector
+        self.strategy = over(setting.recipe.strategy, self.detector, setting.train)
         self.topology: Topology = setting.recipe.topology
         self.trainer: Trainer = setting.recipe.trainer
         self._carry = carry
@@ -96,17 +99,28 @@ class Bench:
     @cached_property
     def pooled(self) -> Fleet:
         """All training rows at one node."""
-        return Fleet.of({POOLED: self.setting.train.pooled()})
+        return self._one(self.setting.train)
 
     @cached_property
     def pooled_calibration(self) -> Fleet:
         """All calibration rows at one node."""
-        return self.pooled if self.setting.calibration is self.setting.train else Fleet.of({POOLED: self.setting.calibration.pooled()})
+        return self.pooled if self.setting.calibration is self.setting.train else self._one(self.setting.calibration)
+
+    def _one(self, fleet: Fleet) -> Fleet:
+        """Return all rows at one node; those of shards as they stood in the data set, with the windows that they had there."""
+        table = fleet.pooled()
+        places = [place for node in fleet if (place := fleet[node].place) is not None]
+        if self.strategy.shards and len(places) == len(fleet):
+            stood = np.concatenate(places)
+            order = np.argsort(stood, kind="stable")
+            table = replace(table.take(order), place=stood[order])
+        return Fleet.of({POOLED: table})
 
     def under(self, name: str) -> Bench:
         """Return the bench of a variant, which may have a strategy, a topology and a trainer of its own; what was carried out is shared."""
         other, recipe = copy(self), self.setting.recipe
-        other.strategy, other.topology = recipe.strategy_of(name), recipe.variants[name].topology or self.topology
+        other.strategy = over(recipe.strategy_of(name), recipe.variant(name), self.setting.train)
+        other.topology = recipe.variants[name].topology or self.topology
         other.trainer = recipe.trainer_of(name)
         return other
 
@@ -126,6 +140,8 @@ class Bench:
 
     def alone(self, batch: int | None = None) -> Local:
         """Return training without exchange that visits the rows as often as the strategy does."""
+        if self.strategy.shards:
+            return Local(rounds=self.strategy.laps, batch=batch)
         return Local(rounds=self.strategy.rounds, epochs=getattr(self.strategy, "epochs", 1.0), batch=batch)
 
     def made(self, detectors: Mapping[str, Detector], outcome: Outcome | None = None) -> Made:
@@ -133,7 +149,10 @@ class Bench:
         honest = {node: detector for node, detector in detectors.items() if node not in self.setting.recipe.attackers.nodes}
         fleet = self.pooled if outcome is not None and POOLED in outcome.memories else self.setting.train
         trained = None if outcome is None else (self.trainer, lambda: fleet[fleet.nodes[0]])
-        return Made(lambda tests: score_fleet(honest, tests, self.setting.ordered), honest, _losses(outcome), trained)
+        losses = _losses(outcome)
+        if self.strategy.shards:
+            losses = by_lap(losses, self.strategy.laps)
+        return Made(lambda tests: score_fleet(honest, tests, self.setting.ordered), honest, losses, trained)
 
     def everywhere(self, detector: Detector, outcome: Outcome | None = None) -> Made:
         """Return one detector, used by all nodes, as a method."""
@@ -320,6 +339,13 @@ def _own_threshold(detector: D) -> D:
 def _fitted(bench: Bench, detector: Detector, train: Table, calibration: Table) -> Detector:
     fitted = detector.model_copy().fit(train, seed=bench.setting.seed)
     return fitted if calibration is train else fitted.calibrated(calibration)
+
+
+def over(strategy: Strategy, detector: Detector, fleet: Fleet) -> Strategy:
+    """Return a strategy with what depends on the data worked out; of nodes whose rows are not looked at for it, none are made."""
+    if not strategy.shards or not isinstance(detector, NetworkDetector):
+        return strategy
+    return strategy.over([len(detector.window.ends(fleet[node])) for node in fleet], detector.optimiser.batch)
 
 
 def restored(detector: Federable, memories: Mapping[str, Memory], shared: bool = True) -> dict[str, Detector]:

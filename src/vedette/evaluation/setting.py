@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from vedette.runtimes.meetings import Attackers
 from vedette.seeds import stream
 from vedette.settings import describe
 
-__all__ = ["Setting", "about_data", "holdings_among", "in_order", "shared_out", "with_shared_tests"]
+__all__ = ["Setting", "about_data", "holdings_among", "in_order", "rows_of", "shared_out", "with_shared_tests"]
 
 EVERYBODY = -2
 """Stands for all nodes where a test row has a place."""
@@ -87,6 +88,26 @@ def shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
     return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered)
+
+
+def rows_of(recipe: Recipe, root: Path | None, seed: int, node: str) -> tuple[Table, Table]:
+    """Return what one node trains on and what sets its threshold, as a run of the recipe would share them out.
+
+    Raises
+    ------
+    DataUnusable
+        The recipe's data have no such node.
+    """
+    protocol = recipe.chosen_protocols()[0]
+    recipe = recipe.under(protocol)
+    dataset = recipe.prepared(recipe.data.load(root, seed))
+    fold, parts_of = next(iter(recipe.protocols[protocol].folds(dataset, seed).items()))
+    parts = parts_of()
+    names = recipe.partition.names(parts.train)
+    if node not in names:
+        raise DataUnusable(f"the recipe's data have no node '{node}'; {suggestion(node, names)}")
+    setting = shared_out(recipe, protocol, seed, fold, parts, in_order(recipe, protocol, dataset))
+    return setting.train[node], setting.calibration[node]
 
 
 def with_shared_tests(recipe: Recipe, parts: Parts, seed: int) -> Parts:

@@ -11,6 +11,7 @@ from vedette.detectors.base import DETECTORS
 from vedette.detectors.oneshot import Federable, OneShot
 from vedette.errors import RecipeError
 from vedette.message import Memory
+from vedette.runtimes.cluster.incident import Incident
 from vedette.runtimes.meetings import Attackers
 from vedette.runtimes.topology import TOPOLOGIES, Server, Topology
 from vedette.settings import build, describe
@@ -97,11 +98,14 @@ class Outcome(NamedTuple):
     exchanged
         By stage, and who carried the exchange out (``"*"`` a coordinator, else a peer): what it remembered last, such as who received
         whose weights.
+    incidents
+        What went wrong with workers; what they did was done again.
     """
 
     memories: Mapping[str, Memory]
     history: Sequence[Round]
     exchanged: Mapping[str, Mapping[str, Memory]] = {}
+    incidents: Sequence[Incident] = ()
 
 
 class Runtime(Protocol):

@@ -38,10 +38,12 @@ class State:
         By the same: node -> group, from the last reply.
     exchanged
         By stage that is done: what each exchange remembered last.
-    stage, round
-        What comes next.
+    stage, round, phase
+        What comes next; phases count within a round.
     history
         What was.
+    closed
+        By stage that is done: what nodes were sent last, for whoever comes late.
     """
 
     memories: dict[str, Memory]
@@ -51,7 +53,9 @@ class State:
     exchanged: dict[str, Mapping[str, Memory]] = field(default_factory=dict)
     stage: int = 0
     round: int = 0
+    phase: int = 0
     history: list[Round] = field(default_factory=list)
+    closed: dict[str, Mapping[str, Message]] = field(default_factory=dict)
 
 
 def save_state(path: Path, state: State, plan: str) -> None:
@@ -85,6 +89,9 @@ def save_state(path: Path, state: State, plan: str) -> None:
     exchanged = [(stage, who) for stage in sorted(state.exchanged) for who in sorted(state.exchanged[stage])]
     for number, (stage, who) in enumerate(exchanged):
         flat.put(f"exchanged/{number}", state.exchanged[stage][who])
+    closed = [(stage, receiver) for stage in sorted(state.closed) for receiver in sorted(state.closed[stage])]
+    for number, (stage, receiver) in enumerate(closed):
+        flat.put(f"closed/{number}", _packed(state.closed[stage][receiver]))
     about = {
         "schema": SCHEMA,
         "plan": plan,
@@ -94,8 +101,10 @@ def save_state(path: Path, state: State, plan: str) -> None:
         "exchangers": exchangers,
         "exchanged": exchanged,
         "groups": {who: dict(groups) for who, groups in state.groups.items()},
+        "closed": closed,
         "stage": state.stage,
         "round": state.round,
+        "phase": state.phase,
         "history": [list(entry) for entry in state.history],
         "same": flat.same,
     }
@@ -154,6 +163,9 @@ def _state(flat: Memory, about: Mapping[str, Any]) -> State:
     exchanged: dict[str, dict[str, Memory]] = {}
     for place, (stage, who) in enumerate(about["exchanged"]):
         exchanged.setdefault(stage, {})[who] = parts.get(f"exchanged/{place}", {})
+    closed: dict[str, dict[str, Message]] = {}
+    for place, (stage, receiver) in enumerate(about["closed"]):
+        closed.setdefault(stage, {})[receiver] = _unpacked(parts.get(f"closed/{place}", {}))
     return State(
         memories={node: dict(parts.get(f"node/{numbers[like]}", {})) for node, like in zip(about["nodes"], about["like"], strict=True)},
         inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
@@ -162,6 +174,8 @@ def _state(flat: Memory, about: Mapping[str, Any]) -> State:
         groups=about["groups"],
         stage=about["stage"],
         round=about["round"],
+        phase=about["phase"],
+        closed=dict(closed),
         history=[Round(*entry) for entry in about["history"]],
     )
 

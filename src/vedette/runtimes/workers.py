@@ -1,33 +1,28 @@
-"""Worker processes: the jobs of a phase spread over cores, with results as if one process had done them all."""
+"""Workers: the jobs of a phase spread over processes, with results as if one process had done them all."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import io
-import os
-import pickle
-import signal
-import sys
-import warnings
-from collections import deque
+import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache, partial
 from itertools import islice
-from multiprocessing import resource_tracker
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from vedette.detectors.base import DETECTORS
+from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable
-from vedette.errors import MissingExtra, RecipeError, StorageError, VedetteError
+from vedette.errors import RecipeError
 from vedette.message import Channel, Memory
+from vedette.runtimes.cluster.dispatch import Dispatch, OnIncident, Unit
+from vedette.runtimes.cluster.incident import Incident
+from vedette.runtimes.cluster.pool import Hiring, Pool
+from vedette.runtimes.cluster.processes import cores
+from vedette.runtimes.cluster.shelf import packed
+from vedette.runtimes.cluster.threads import one_thread
 from vedette.settings import build, describe
+from vedette.training.layout import layout_of
 from vedette.training.task import Done, Job, Trainer
 from vedette.training.trainers import TRAINERS
 
@@ -41,25 +36,12 @@ AHEAD = 8
 SHARES = 4
 """Units a worker gets, at least, of those that could be larger: the last ones to be done should be small."""
 
-IDLE = 60.0
-"""Seconds after which a worker without work goes away: longer than the tables between two methods take to score, as a rule."""
-
-TRIES = 3
-"""How often the jobs that were under way when a worker died are tried by themselves."""
-
-SURROUNDINGS = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
-    # Memory that a step gives back and the next one needs again stays: a quarter of an LSTM's time went into fetching it anew (glibc).
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-}
-"""Of a worker, set before it begins."""
-
-PR_SET_PDEATHSIG = 1
+SCALERS = 4096
+"""Nodes whose scaler a worker remembers."""
 
 
 class Workers:
-    """Carries out the jobs of a phase here or in worker processes, with one thread each: the results are the same to the last bit.
+    """Carries out the jobs of a phase here or in other processes, with one thread each: the results are the same to the last bit.
 
     Jobs go out in units of consecutive ones, a bounded number of them ahead, and results come back in order. A unit holds what must stay
     together (`Trainer.unit`), and as much more as is the faster for it (`Trainer.most`), but no more than leaves every worker its share.
@@ -67,20 +49,49 @@ class Workers:
     Parameters
     ----------
     count
-        Worker processes; 1 trains in this process, 0 takes as many as there are cores.
+        Workers; 0 takes one for each core. One of the runtime ``"local"`` trains in this process.
+    runtime
+        ``"local"``: this process leads and may train; ``"cluster"``: it only leads, unless there is but one node.
+    ray
+        For ``"cluster"``: a Ray cluster's address or ``"auto"``; None takes processes of this machine.
+    least, deadline, on_incident
+        See `vedette.runtimes.cluster.dispatch.Dispatch`.
+    memory
+        Bytes of address space that a worker process may have.
 
     Raises
     ------
     RecipeError
-        A negative number.
-    MissingExtra
-        loky is not installed.
+        Numbers that make no sense.
     """
 
-    def __init__(self, count: int = 1) -> None:
-        if count < 0:
-            raise RecipeError(f"workers must be 0 (one for each core) or more (got {count})")
-        self.count = count if count == 1 else (count or int(_loky().cpu_count()))
+    def __init__(
+        self,
+        count: int = 1,
+        runtime: Literal["local", "cluster"] = "local",
+        ray: str | None = None,
+        least: int = 1,
+        deadline: float | None = None,
+        memory: int | None = None,
+        on_incident: OnIncident = lambda _: None,
+    ) -> None:
+        if runtime == "local" and ray is not None:
+            raise RecipeError("Ray is for the runtime 'cluster': add --runtime cluster")
+        if ray is not None and memory is not None:
+            raise RecipeError("a limit of memory (--worker-memory) is for processes of this machine; Ray has its own")
+        self.away = runtime == "cluster"
+        self.count = count if count or ray is not None else cores()
+        self.dispatch = Dispatch(Hiring(self.count, ray, memory), least, deadline, on_incident)
+
+    @property
+    def here(self) -> bool:
+        """Whether this process does all by itself."""
+        return not self.away and self.count == 1
+
+    @property
+    def incidents(self) -> Sequence[Incident]:
+        """All that went wrong with workers so far."""
+        return tuple(self.dispatch.incidents)
 
     def run(
         self,
@@ -110,16 +121,24 @@ class Workers:
         Raises
         ------
         VedetteError
-            What the trainer raises, in the order of the jobs; or workers that die again and again over the same jobs.
+            What the trainer raises, in the order of the jobs; or workers that fail again and again over the same jobs.
         """
-        size = trainer.unit * max(1, min(trainer.most // trainer.unit, nodes // (trainer.unit * self.count * SHARES)))
-        if self.count == 1 or nodes <= size:
+
+        def size(workers: int) -> int:
+            return trainer.unit * max(1, min(trainer.most // trainer.unit, nodes // (trainer.unit * workers * SHARES)))
+
+        def share(pool: Pool) -> tuple[Iterator[Unit], int]:
+            together = size(pool.size)
+            return _units(told, detector, jobs, together, pool), pool.size * max(2, AHEAD // together)
+
+        if self.here or nodes == 1 or (not self.away and nodes <= size(self.count)):
             with one_thread():
                 yield from trainer.run(detector, jobs, channels, seed, round, phase)
             return
         told = _Told(describe(DETECTORS, detector), describe(TRAINERS, trainer), tuple(channels), seed, round, phase)
         with one_thread():
-            yield from _spread(told, _units(jobs, size), self.count, self.count * max(2, AHEAD // size))
+            for done in self.dispatch.run(share, f"{phase}, round {round + 1}"):
+                yield from done
 
 
 class _Told(NamedTuple):
@@ -133,199 +152,69 @@ class _Told(NamedTuple):
     phase: str
 
 
-@dataclass
-class _Unit:
-    """Consecutive jobs that one worker does.
-
-    Attributes
-    ----------
-    nodes
-        Whose they are.
-    jobs
-        Pickled.
-    future
-        Their results, once a worker has been asked for them.
-    alone
-        Whether nothing else may be under way: a worker died when they were, and so it will be known whether they are why.
-    deaths
-        How often one died over them alone.
-    """
-
-    nodes: tuple[str, ...]
-    jobs: bytes
-    future: Future[list[Carried]] | None = None
-    alone: bool = False
-    deaths: int = 0
-
-    @property
-    def kept(self) -> bool:
-        """Whether the results are there, and stay there whatever becomes of the workers."""
-        return self.future is not None and self.future.done() and self.future.exception() is None
-
-
-def _units(jobs: Iterable[Job], size: int) -> Iterator[_Unit]:
-    each = iter(jobs)
+def _units(told: _Told, detector: Federable, jobs: Iterable[Job], size: int, pool: Pool) -> Iterator[Unit]:
+    each, expected = iter(jobs), _Expected(detector, told.channels)
     while several := list(islice(each, size)):
-        yield _Unit(tuple(job.node for job in several), _pickled(several))
+        nodes = tuple(job.node for job in several)
+        name = f"node '{nodes[0]}'" if len(nodes) == 1 else f"nodes '{nodes[0]}' to '{nodes[-1]}'"
+        yield Unit(name, packed(pool.shelf, (_carry_out, (told, several))), partial(expected.fault, nodes))
 
 
-def _spread(told: _Told, units: Iterator[_Unit], workers: int, most: int) -> Iterator[Carried]:
-    """Have units done, no more than `most` of them ahead of the first whose results are not there yet."""
-    waiting, pool = deque[_Unit](), _pool(workers)
-    more, refused = True, None
-    try:
-        while True:
-            while more and len(waiting) < most:
-                try:
-                    waiting.append(next(units))
-                except StopIteration:
-                    more = False
-                except Exception as error:
-                    # The nodes before this one have their say first, as if nobody had looked ahead.
-                    more, refused = False, error
-            if not waiting:
-                break
-            try:
-                _submit(pool, told, waiting)
-                future = waiting[0].future
-                assert future is not None
-                done = future.result()
-            except BrokenProcessPool:
-                _begin_anew(waiting)
-                pool = _pool(workers)
-                continue
-            waiting.popleft()
-            yield from done
-    finally:
-        if any(unit.future is not None and not unit.future.done() for unit in waiting):
-            pool.shutdown(wait=True, kill_workers=True)
-    if refused is not None:
-        raise refused
+class _Expected:
+    """Knows results of a phase from nonsense."""
 
+    def __init__(self, detector: Federable, channels: Sequence[Channel]) -> None:
+        self.detector, self.channels = detector, {channel.name: channel for channel in channels}
+        self._sizes: dict[tuple[str, str], int] = {}
 
-def _submit(pool: Any, told: _Told, waiting: deque[_Unit]) -> None:
-    for place, unit in enumerate(waiting):
-        if unit.future is None:
-            if unit.alone and place:
-                return
-            try:
-                with _deaf():
-                    unit.future = pool.submit(_carry_out, told, unit.jobs)
-            except OSError as error:
-                raise StorageError(f"no worker process can be started ({error}); take fewer workers, or one") from None
-        if unit.alone:
-            return
-
-
-def _begin_anew(waiting: deque[_Unit]) -> None:
-    """Take back what was under way when a worker died; from now on each of it goes by itself.
-
-    Raises
-    ------
-    VedetteError
-        Its first unit was by itself already, and it was not the first time.
-    """
-    first = waiting[0]
-    if first.alone:
-        first.deaths += 1
-        if first.deaths == TRIES:
-            who = f"node '{first.nodes[0]}'" if len(first.nodes) == 1 else f"nodes '{first.nodes[0]}' to '{first.nodes[-1]}'"
-            raise VedetteError(
-                f"{who}: the worker process was killed or crashed, {TRIES} times with nothing beside it; "
-                "there may be too little memory: look at the system's log, or train in one process (workers = 1)"
-            )
-    for unit in waiting:
-        if not unit.kept:
-            unit.future, unit.alone = None, True
-
-
-def _loky() -> Any:
-    try:
-        import loky
-    except ImportError:
-        raise MissingExtra("worker processes need loky: pip install 'vedette[train]'") from None
-    return loky
-
-
-def _pool(workers: int) -> Any:
-    """Return the pool of this thread, with so many workers; they start when there is something to do."""
-    # They go away when they are idle or have grown by much, and others come in their place: nothing anybody can do about.
-    warnings.filterwarnings("ignore", r"A worker (stopped|was restarted) while some jobs were given", UserWarning)
-    # What keeps account of semaphores would, when it begins, lift the ban on Ctrl-C that `_deaf` lays on workers.
-    resource_tracker.ensure_running()
-    return _loky().get_reusable_executor(workers, timeout=IDLE, initializer=_obey, initargs=(os.getpid(),), env=SURROUNDINGS)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Let threads and processes that begin here never hear of Ctrl-C: it is this process that ends them then."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _obey(parent: int) -> None:
-    """End with the process that began this one, however that ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-class _Pickler(pickle.Pickler):
-    """Keeps the order in which an array's axes lie in memory, which sums depend on in their last bits."""
-
-    def reducer_override(self, thing: Any) -> Any:
-        if type(thing) is np.ndarray and not (thing.flags.c_contiguous or thing.flags.f_contiguous):
-            return thing.copy(order="K").__reduce_ex__(pickle.HIGHEST_PROTOCOL)
-        return NotImplemented
-
-
-def _pickled(jobs: Sequence[Job]) -> bytes:
-    stream = io.BytesIO()
-    _Pickler(stream, pickle.HIGHEST_PROTOCOL).dump(jobs)
-    return stream.getvalue()
-
-
-def _carry_out(told: _Told, jobs: bytes) -> list[Carried]:
-    """Do a unit's jobs, in a worker."""
-    detector, trainer = build(DETECTORS, told.detector, "plan, detector"), build(TRAINERS, told.trainer, "plan, trainer")
-    assert isinstance(detector, Federable)
-    # It comes from this process's parent, through a pipe of theirs.
-    several: list[Job] = pickle.loads(jobs)  # noqa: S301
-    done = list(trainer.run(detector, several, told.channels, told.seed, told.round, told.phase))
-    _settle()
-    return done
-
-
-@cache
-def _settle() -> None:
-    """Spare what was loaded for the first jobs the search for garbage, which loky has made every second: a tenth of one with torch."""
-    gc.collect()
-    gc.freeze()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let NumPy multiply with one thread, as in a worker: with more, sums differ in their last bits. (Torch has one thread anywhere.)
-
-    Libraries that are loaded within are not held to it, and without threadpoolctl, which comes with scikit-learn, none is.
-    """
-    controller = _controller("scipy" in sys.modules, "sklearn" in sys.modules)
-    if controller is None:
-        yield
-        return
-    with controller.limit(limits=1, user_api="blas"):
-        yield
-
-
-@cache
-def _controller(*loaded: bool) -> Any:
-    """Return what knows the libraries of this process that multiply, looked for anew when others may have been loaded."""
-    try:
-        from threadpoolctl import ThreadpoolController
-    except ImportError:
+    def fault(self, nodes: Sequence[str], found: Sequence[Carried]) -> str | None:
+        """Say what is wrong with what came of some nodes, or None."""
+        if [node for node, _, _ in found] != list(nodes):
+            return "results of other nodes"
+        for node, done, memory in found:
+            for name, (values, layout) in done.vectors.items():
+                if values.shape != (self._size(name, layout, memory),) or values.dtype != np.float32:
+                    return f"weights of node '{node}' ({name}): {values.dtype} {values.shape} is none of their shapes"
+                if not np.isfinite(values).all():
+                    return f"weights of node '{node}' ({name}) that are no finite numbers"
         return None
-    return ThreadpoolController()
+
+    def _size(self, name: str, layout: str, memory: Memory) -> int | None:
+        """Return how many values a layout has; None if the detector's networks have no such layout."""
+        if (name, layout) not in self._sizes:
+            channel, fitted = self.channels[name], self.detector.restored(memory)
+            assert isinstance(fitted, NetworkDetector)
+            layers = fitted.networks(fitted.window.size * fitted.scaler.width)[channel.role or fitted.role]
+            due = layout_of(layers).part(channel.part, channel.holds)
+            if due.hash != layout:
+                return None
+            self._sizes[name, layout] = due.size
+        return self._sizes[name, layout]
+
+
+def _carry_out(told: _Told, jobs: Sequence[Job]) -> list[Carried]:
+    """Do a unit's jobs, in a worker."""
+    detector, trainer = _built(json.dumps([told.detector, told.trainer]), told.seed)
+    return list(trainer.run(detector, [_known(job) for job in jobs], told.channels, told.seed, told.round, told.phase))
+
+
+@lru_cache(maxsize=1)
+def _built(plan: str, seed: int) -> tuple[Federable, Trainer]:
+    """Build what a run needs, once: what trainers keep from round to round stays."""
+    of_detector, of_trainer = json.loads(plan)
+    detector, trainer = build(DETECTORS, of_detector, "plan, detector"), build(TRAINERS, of_trainer, "plan, trainer")
+    assert isinstance(detector, Federable)
+    _scalers.clear()
+    return detector, trainer
+
+
+_scalers: dict[bytes, Any] = {}
+
+
+def _known(job: Job) -> Job:
+    """Let a node's scaler be the same array as the last time: trainers know by that that rows need not be scaled again."""
+    numbers = job.memory.get("scaling.numbers")
+    if not isinstance(numbers, np.ndarray) or len(_scalers) >= SCALERS:
+        return job
+    kept = _scalers.setdefault(numbers.tobytes(), numbers)
+    return job._replace(memory={**job.memory, "scaling.numbers": kept}) if kept.shape == numbers.shape else job

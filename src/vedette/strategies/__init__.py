@@ -13,8 +13,23 @@ if TYPE_CHECKING:
     from vedette.strategies.local import Local
     from vedette.strategies.merge import Merge
     from vedette.strategies.mtad_fl import MtadFl
+    from vedette.strategies.parameter_server import ParameterServer
 
-__all__ = ["STRATEGIES", "FedAvg", "FedKd", "FedProx", "FedTl", "Local", "Merge", "MtadFl", "Reply", "Strategy", "Turn", "View"]
+__all__ = [
+    "STRATEGIES",
+    "FedAvg",
+    "FedKd",
+    "FedProx",
+    "FedTl",
+    "Local",
+    "Merge",
+    "MtadFl",
+    "ParameterServer",
+    "Reply",
+    "Strategy",
+    "Turn",
+    "View",
+]
 
 __getattr__ = lazily(
     __name__,
@@ -27,6 +42,7 @@ __getattr__ = lazily(
         "Local": "vedette.strategies.local",
         "Merge": "vedette.strategies.merge",
         "MtadFl": "vedette.strategies.mtad_fl",
+        "ParameterServer": "vedette.strategies.parameter_server",
         "Reply": "vedette.strategies.base",
         "Strategy": "vedette.strategies.base",
         "Turn": "vedette.strategies.base",

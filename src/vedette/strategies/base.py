@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "mtad-fl": "vedette.strategies.mtad_fl:MtadFl",
         "gossip-fedavg": "vedette.strategies.gossip:GossipFedAvg",
         "p2pk-smote": "vedette.strategies.p2pk_smote:P2pkSmote",
+        "parameter-server": "vedette.strategies.parameter_server:ParameterServer",
         "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",
@@ -133,8 +134,11 @@ class Strategy(Settings, ABC):
     shares_rows: ClassVar[bool] = False
     """Whether scaled rows travel, so that all nodes must scale alike."""
     begins_anew: ClassVar[bool] = False
-    """Whether every round begins with networks that a coordinator sent to all, so that nodes need not keep their own: the work is the same
-    for all, and nodes answer with what came of it."""
+    """Whether every round begins with networks that a coordinator sent, so that nodes need not keep their own."""
+    alike: ClassVar[bool] = False
+    """Whether, of these, all nodes do the same work in a round, and answer with what came of it and nothing else."""
+    shards: ClassVar[bool] = False
+    """Whether nodes hold shards of one data set, so that what comes of them is compared with one machine's."""
 
     rounds: int = Field(default=10, ge=0)
     sample: float = Field(default=1.0, gt=0, le=1)
@@ -153,6 +157,23 @@ class Strategy(Settings, ABC):
     def channels(self) -> tuple[Channel, ...]:
         """The parts of networks that are exchanged."""
         return ()
+
+    @property
+    def laps(self) -> int:
+        """In how many parts the course of a run is told: its rounds, or epochs where a round is less than a pass over the rows."""
+        return self.rounds
+
+    def over(self, rows: Sequence[int], batch: int) -> Self:
+        """Return the strategy with what depends on the data worked out.
+
+        Parameters
+        ----------
+        rows
+            Training rows (windows) of each node.
+        batch
+            Rows of a step, as the detector has it.
+        """
+        return self
 
     def takes_part(self, nodes: Sequence[str], rng: Callable[[], np.random.Generator]) -> Sequence[str]:
         """Return the nodes that take part in a round, in their order."""

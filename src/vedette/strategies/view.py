@@ -99,7 +99,7 @@ class Answers:
             self._groups[self._member_of[node]].add(node, message)
 
     def add_all(self, answered: Answered) -> None:
-        """Take the answers of several nodes in, as `add` does one by one."""
+        """Take the answers of several nodes in, as `add` does one by one; their parameters are finite."""
         nodes = answered.nodes
         for name, vector in answered.vectors.items():
             self._demand_fitting(nodes[0], name, vector)
@@ -111,7 +111,7 @@ class Answers:
         for name, vector in answered.vectors.items():
             self._layouts[name] = vector.layout
             if self._channels[name].combine == "gather":
-                self._gathered.setdefault(name, []).extend(zip(nodes, vector.values, strict=True))
+                self._gathered.setdefault(name, []).extend(zip(nodes, vector.values.copy(), strict=True))
             else:
                 self._sum(name, vector.values, {weight: _shares(answered, weight).tolist() for weight in self._channels[name].weights})
         for fact, values in answered.facts.items():
@@ -123,7 +123,7 @@ class Answers:
         if any(weight and weight not in answered.facts for weight in weights):
             return False
         shares = [_shares(answered, weight) for weight in weights]
-        return bool(np.isfinite(vector.values).all()) and all(((each > 0) & (each < HEAVIEST)).all() for each in shares)
+        return all(((each > 0) & (each < HEAVIEST)).all() for each in shares)
 
     def _refuse(self, node: str, reason: str) -> None:
         self.refused[node] = reason

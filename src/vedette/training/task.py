@@ -144,7 +144,7 @@ class Answered(NamedTuple):
     nodes
         Whose it is.
     vectors
-        By channel; values are [nodes, parameters] float32.
+        By channel; values are [nodes, parameters] float32, finite. Whoever goes on to the next may find others there: copy what is to stay.
     facts
         [nodes] float64 each; see `Done.answers`.
     """
@@ -156,7 +156,7 @@ class Answered(NamedTuple):
     def each(self) -> Iterator[tuple[str, Message]]:
         """Yield node by node what it answers."""
         for place, node in enumerate(self.nodes):
-            vectors = {name: Vector(stacked.values[place], stacked.layout) for name, stacked in self.vectors.items()}
+            vectors = {name: Vector(stacked.values[place].copy(), stacked.layout) for name, stacked in self.vectors.items()}
             yield node, Message(vectors, facts={name: float(values[place]) for name, values in self.facts.items()})
 
 

@@ -3,6 +3,7 @@
 from vedette.evaluation.plots.contrasts import Contrast, contrast_figure
 from vedette.evaluation.plots.curves import Curve, loss_figure
 from vedette.evaluation.plots.details import detail_figure
+from vedette.evaluation.plots.epochs import epoch_figure
 from vedette.evaluation.plots.footprints import Bar, Footprint, footprint_figure
 from vedette.evaluation.plots.graphs import Graph, graph_figure
 from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, class_figure, holding_figure
@@ -40,6 +41,7 @@ __all__ = [
     "class_figure",
     "contrast_figure",
     "detail_figure",
+    "epoch_figure",
     "footprint_figure",
     "graph_figure",
     "heat_figure",

@@ -41,6 +41,7 @@ FIXED = {
     "federated": Look(BLUE),
     # A recipe that follows a paper calls its own federation by the paper's name.
     "mtad-fl": Look(BLUE),
+    "distributed": Look(BLUE),
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from vedette.evaluation.plots import Curve, Holding, Trace, Tradeoff, loss_figure, ordered, styles, tradeoff_figure
 from vedette.evaluation.report.costs import costs_of, steps_of
 from vedette.evaluation.report.diagnostics import diagnostic_tables
+from vedette.evaluation.report.efforts import efforts_of
 from vedette.evaluation.report.evasions import evasions_of
 from vedette.evaluation.report.fleet import fleet_of, holdings_of
 from vedette.evaluation.report.footprints import footprints_of
@@ -97,7 +98,9 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "diagnostics": diagnostic_tables(run["rows"], protocols, looks),
         "repeated": any(mean and mean.spread is not None for line in lines.values() for mean in line.values()),
         "curves": ordered(curve.method for curve in curves),
-        "loss": loss_figure(curves, looks) if curves else None,
+        # Where epochs are drawn, rounds would only confuse.
+        "loss": loss_figure(curves, looks) if curves and not run.get("efforts") else None,
+        "efforts": efforts_of(run, looks),
         "followed": rounds_of(run, looks),
         "scores": scores_of(run, traces, looks),
         "reasons": reasons_of(run),

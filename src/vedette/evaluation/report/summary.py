@@ -10,7 +10,12 @@ from vedette.evaluation.report.wording import percentage
 
 __all__ = ["summary_of", "warnings_of"]
 
-LEAD = {"federated": "Trained together", "centralised": "Trained on all data in one place", "local": "Trained alone"}
+LEAD = {
+    "federated": "Trained together",
+    "distributed": "Trained by many workers",
+    "centralised": "Trained on all data in one place",
+    "local": "Trained alone",
+}
 THEN = {"local": "trained alone", "centralised": "trained on all data in one place"}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from vedette.errors import MissingExtra
 from vedette.message import Array
 from vedette.training.dense import Dense, logistic, parameters, pass_back, places_of
+from vedette.training.layers import needs_torch
 from vedette.training.rates import BETA, BETA2, EPSILON
 from vedette.training.task import Optimiser
 
@@ -64,10 +67,13 @@ class Stack:
         # From so many rows on, products with weights that lie the other way round are the faster by more than it takes to turn them.
         self._lying = [np.empty(turned.shape, np.float32) for turned in self._turned] if batch >= TURNED else self._turned
         self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
-        self._back = [np.zeros((nodes, batch, layer.inputs), np.float32) for layer in dense[1:]]
+        # What comes back to one layer is used up before there is more: all share the same memory, which stays in the cache.
+        self._back = np.zeros(nodes * batch * max((layer.inputs for layer in dense[1:]), default=0), np.float32)
         self._ones = np.ones((nodes, 1, batch), np.float32)
         self._spare = np.zeros((nodes, wide), np.float32) if optimiser.decay else self._gradients
         self._views: dict[int, tuple[list[Array], list[Array]]] = {}
+        self._inputs = np.zeros((nodes, 0, dense[0].inputs), np.float32)
+        self._labels: Array | None = None
         self._quick = _quick(_torch())
         self._adam = _adam(optimiser, self._all, self._gradients, self._kept) if optimiser.name != "sgd" else None
 
@@ -77,6 +83,13 @@ class Stack:
         for kept in self._kept.values():
             kept.fill(0)
         return self
+
+    def room(self, rows: int) -> tuple[Array, Array | None]:
+        """Return room for so many inputs and labels of each node, [nodes, rows, values] and [nodes, rows] float32, used again and again."""
+        if self._inputs.shape[1] != rows:
+            self._inputs = np.zeros((self.nodes, rows, self.dense[0].inputs), np.float32)
+            self._labels = np.zeros((self.nodes, rows), np.float32) if self.loss == "cross-entropy" else None
+        return self._inputs, self._labels
 
     def _parts(self, flat: Array) -> list[tuple[Array, Array]]:
         """Return weights [nodes, outputs, inputs] and biases [nodes, 1, outputs] of each layer, as views."""
@@ -91,8 +104,9 @@ class Stack:
     def _of(self, rows: int) -> tuple[list[Array], list[Array]]:
         """Return values and what comes back for batches of so many rows, views made once."""
         if rows not in self._views:
-            values, back = ([part[:, :rows] for part in parts] for parts in (self._values, self._back))
-            self._views[rows] = values, back
+            values = [part[:, :rows] for part in self._values]
+            shapes = [(self.nodes, rows, layer.inputs) for layer in self.dense[1:]]
+            self._views[rows] = values, [self._back[: math.prod(shape)].reshape(shape) for shape in shapes]
         return self._views[rows]
 
     def step(
@@ -227,10 +241,9 @@ def _quick(torch: Any) -> _Quick:
 def _torch() -> Any:
     """Return torch, or None where there is none."""
     try:
-        import torch
-    except ImportError:
+        return needs_torch()
+    except MissingExtra:
         return None
-    return torch
 
 
 def _activate(values: Array, layer: Dense) -> None:

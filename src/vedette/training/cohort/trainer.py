@@ -33,7 +33,7 @@ MOST, UNIT = 64, 64
 KEPT = 256 << 20
 """Bytes of scaled rows that are kept from round to round."""
 
-HELD = 16 << 20
+HELD = 4 << 20
 """Bytes of rows that are held ready for a chunk at once."""
 
 PARTS = 4
@@ -122,12 +122,17 @@ class CohortTrainer(Trainer):
         lesson, alike = group[0].lesson, dict[Hashable, list[int]]()
         for place, ready in enumerate(group):
             alike.setdefault(ready.alike(), []).append(place)
-        weights, losses = np.empty((len(group), lesson.shape.layout.size), np.float32), np.empty(len(group))
         most = self.chunk_of(lesson.shape, first.detector)
-        for places in alike.values():
-            for start in range(0, len(places), most):
-                some = places[start : start + most]
-                weights[some], losses[some] = self._descend([group[place] for place in some])[:2]
+        if len(alike) == 1 and len(group) <= most:
+            stack, losses = self._descend(group)
+            weights = stack.weights
+        else:
+            weights, losses = self._kept.room_for(len(group), lesson.shape.layout.size), np.empty(len(group))
+            for places in alike.values():
+                for start in range(0, len(places), most):
+                    some = places[start : start + most]
+                    stack, losses[some] = self._descend([group[place] for place in some])
+                    weights[some] = stack.weights
         vectors = {}
         for channel in first.channels:
             layout, at = lesson.shape.part(channel.part, channel.holds)
@@ -143,15 +148,16 @@ class CohortTrainer(Trainer):
         most = self.chunk_of(lesson.shape, alike[0].bench.detector)
         for start in range(0, len(alike), most):
             group = alike[start : start + most]
-            weights, losses, stack = self._descend(group)
+            stack, losses = self._descend(group)
+            weights = stack.weights.copy()
             for place, (ready, loss) in enumerate(zip(group, losses.tolist(), strict=True)):
                 ready.bench.networks[lesson.role].values = weights[place]
                 ready.bench.fitted(lesson.role, lesson.steps, loss)
                 if lesson.task.keep_optimiser:
                     ready.bench.keep(lesson.role, lesson.shape, {name: kept[place] for name, kept in stack.state.items()}, stack.steps)
 
-    def _descend(self, group: Sequence[_Ready]) -> tuple[Array, Array, Stack]:
-        """Train networks side by side; return their parameters [nodes, parameters], losses [nodes], and where they were trained."""
+    def _descend(self, group: Sequence[_Ready]) -> tuple[Stack, Array]:
+        """Train networks side by side; return where their weights are now, and their losses [nodes]."""
         lesson, bench = group[0].lesson, group[0].bench
         task, settings, steps = lesson.task, bench.detector.optimiser, lesson.steps
         stack = self._kept.stack(bench.detector, lesson.shape, len(group), lesson.batch)
@@ -161,7 +167,7 @@ class CohortTrainer(Trainer):
                 kept[:] = _stacked([ready.state[name] for ready in group])
             stack.steps = lesson.begun
         pull = (lesson.mu, _stacked([ready.anchor for ready in group if ready.anchor is not None])) if lesson.mu else None
-        feed = _Feed(group, stack.loss == "cross-entropy")
+        feed = _Feed(group, stack)
         total, seen = np.zeros(len(group)), np.zeros(len(group))
         # What diverges is told in the end, by node.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -172,12 +178,11 @@ class CohortTrainer(Trainer):
                 if steps - number <= feed.passes:
                     total += fit * held
                     seen += held
-        weights = stack.weights.copy()
-        finite = np.isfinite(weights).all(axis=1) & np.isfinite(total)
+        finite = np.isfinite(stack.weights).all(axis=1) & np.isfinite(total)
         if not finite.all():
             with located(group[int(finite.argmin())].node, bench.round):
                 raise TrainingDiverged(DIVERGED)
-        return weights, total / seen, stack
+        return stack, total / seen
 
 
 def _stacked(vectors: Sequence[Array]) -> Array:
@@ -201,8 +206,15 @@ class _Kept:
         self._shapes: dict[Any, tuple[Learnable, Shape]] = {}
         self._stacks: dict[Any, Stack] = {}
         self._first: dict[Any, Vector] = {}
+        self._room = np.empty(0, np.float32)
         self.started: tuple[Any, Any, Any, Array] | None = None
         """Shape, seed and what was received, of the last node that began anew, and the parameters it began with."""
+
+    def __eq__(self, other: object) -> bool:
+        """What is kept makes no trainer differ from another."""
+        return isinstance(other, _Kept)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def shape(self, detector: Learnable, role: str, width: int) -> Shape:
         """Return what networks of a role share, for samples of so many values."""
@@ -232,6 +244,12 @@ class _Kept:
         if size <= room:
             self.rows[table], self.room = (detector, memory.get("scaling.numbers"), rows), room - size
 
+    def room_for(self, nodes: int, size: int) -> Array:
+        """Return an array [nodes, size] float32; its memory is used again."""
+        if self._room.size < nodes * size:
+            self._room = np.empty(nodes * size, np.float32)
+        return self._room[: nodes * size].reshape(nodes, size)
+
     def stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int) -> Stack:
         """Return room to train in."""
         key = id(shape), nodes, batch
@@ -255,19 +273,18 @@ class _Feed:
     ----------
     group
         The chunk.
-    labelled
-        Whether labels are wanted.
+    stack
+        Where they are trained; it keeps room for the rows.
     """
 
-    def __init__(self, group: Sequence[_Ready], labelled: bool) -> None:
+    def __init__(self, group: Sequence[_Ready], stack: Stack) -> None:
         lesson, bench = group[0].lesson, group[0].bench
         batch, filled = lesson.batch, lesson.filled
         self.group, self.batch, self.filled, self.passes = group, batch, filled, math.ceil(filled / batch)
         self.counts = np.array([ready.lesson.size for ready in group])
         width = group[0].rows.samples.width
         self.block = max(1, min(self.passes, HELD // max(1, 4 * len(group) * batch * width)))
-        self.inputs = np.zeros((len(group), self.block * batch, width), np.float32)
-        self.labels = np.zeros((len(group), self.block * batch), np.float32) if labelled else None
+        self.inputs, self.labels = stack.room(self.block * batch)
         self._rngs = streams(bench.path[:-1], [ready.node for ready in group], ("task", lesson.place))
         self._orders: list[Array] = []
         self._from = -1
@@ -356,13 +373,13 @@ class _StackBench(Bench[Slot]):
     def _is_stackable(self) -> bool:
         """Tell whether all of the work is for dense networks, trained whole, without a teacher or an attacker."""
         tasks = self.job.work.tasks
-        if self.detector.adversary is not None or not self.detector.role:
-            return not tasks
         if "scaling.about" not in self.memory:
             # Nothing is scaled yet, so no network is there that could be run.
             return not tasks
         samples = self.detector.samples(self.job.rows, self.memory) if self.scaled is None else self.scaled.samples
         self.width = samples.width
+        if self.detector.adversary is not None or not self.detector.role:
+            return not tasks
         for task in tasks:
             if task.trains != "*" or not self._shape(task.role or self.detector.role).dense:
                 return False
