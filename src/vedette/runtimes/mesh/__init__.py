@@ -1,0 +1,1 @@
+"""The mesh: federations of real devices, with a coordinator or among peers."""

@@ -1,0 +1,75 @@
+"""What a run makes one await on the wire: worked out from the plan and the scaling that all agreed on, not from what somebody says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from vedette.detectors.network import NetworkDetector
+from vedette.message import Memory, Message
+from vedette.runtimes.mesh.course import Step
+from vedette.runtimes.mesh.expected import Bound, Expected, Part
+from vedette.runtimes.mesh.wire import Kind
+from vedette.runtimes.phase import Run
+from vedette.training.layout import layout_of
+
+__all__ = ["awaited_at", "memory_in", "parts_of"]
+
+TEXT = 1 << 20
+"""Characters that names of features and levels may take."""
+
+ROWS, COLUMNS = 1 << 20, 1 << 16
+"""Of any table."""
+
+FLOATS = ("float32", "float64")
+
+TABLES: Mapping[str, Bound] = {
+    "numbers": Bound(ROWS, COLUMNS, FLOATS, open=True),
+    "scaling.numbers": Bound(ROWS, COLUMNS, FLOATS, open=True),
+    "*": Bound(ROWS, COLUMNS, (*FLOATS, "int64", "int32", "uint8")),
+}
+FACTS: Mapping[str, int] = {"features*": TEXT, "levels*": TEXT, "missing*": TEXT, "scaling.*": TEXT, "state*": TEXT, "*": 0}
+"""Most characters of a text; what is told as a number has 0."""
+
+
+def memory_in(prepared: Message) -> Memory:
+    """Return the scaling that nodes were sent, as it stands in their memories then."""
+    return {**prepared.tables, **prepared.facts}
+
+
+def parts_of(run: Run, memory: Memory) -> dict[str, Part]:
+    """Return what travels on each channel of the rounds, by the scaling in a memory; nothing while there is none."""
+    if "scaling.about" not in memory or not isinstance(run.detector, NetworkDetector):
+        return {}
+    detector = run.detector.restored(memory)
+    assert isinstance(detector, NetworkDetector)
+    networks = detector.networks(detector.window.size * detector.scaler.width)
+    found = {}
+    for channel in next(stage.strategy.channels for stage in run.stages if stage.name == "rounds"):
+        layout = layout_of(networks[channel.role or detector.role]).part(channel.part, channel.holds)
+        found[channel.name] = Part(layout.hash, layout.size)
+    return found
+
+
+def awaited_at(
+    run: Run, mark: str, step: Step, kind: Kind, senders: Collection[str], parts: Mapping[str, Part], most_bytes: int
+) -> Expected:
+    """Return what may be said at a step.
+
+    Parameters
+    ----------
+    run, mark
+        The plan, and its digest.
+    step
+        Where the run stands.
+    kind, senders
+        What may come, and who may send it.
+    parts
+        From `parts_of`.
+    most_bytes
+        Of the whole message.
+    """
+    stage = run.stages[step.stage].name
+    channels = parts if stage == "rounds" else {}
+    return Expected(
+        mark, (step.round,), (kind,), senders, most_bytes, stage, step.phase, channels=channels, tables=TABLES, facts=FACTS
+    )  # fmt: skip

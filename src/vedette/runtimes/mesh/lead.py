@@ -1,0 +1,251 @@
+"""What leads a run among nodes that come and go: who is asked for what, when enough have answered, and the exchange."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from vedette.errors import VedetteError
+from vedette.message import Memory, Message
+from vedette.runtimes.base import Plan, Round, digest
+from vedette.runtimes.checkpoint import State, load_state, save_state
+from vedette.runtimes.meetings import Attackers, Hearing
+from vedette.runtimes.mesh.course import course_of
+from vedette.runtimes.phase import Phase, inbox_of, run_of
+
+__all__ = ["Lead", "Quorum", "Task"]
+
+log = logging.getLogger(__name__)
+
+
+class Quorum(NamedTuple):
+    """When a phase is over.
+
+    Attributes
+    ----------
+    nodes
+        How many must have joined before the run begins.
+    share
+        Share of those asked that must have answered when the deadline is over; until then all are waited for that are there.
+    deadline
+        Seconds from the beginning of a phase; with too few answers it begins anew.
+    grace
+        Seconds that a node which is gone is still waited for: it may be on its way back.
+    """
+
+    nodes: int = 1
+    share: float = 2 / 3
+    deadline: float = 60.0
+    grace: float = 10.0
+
+
+class Task(NamedTuple):
+    """What a node is told to do next.
+
+    Attributes
+    ----------
+    place
+        Number of the step in the course.
+    inbox
+        What it is sent.
+    """
+
+    place: int
+    inbox: Message
+
+
+class Lead:
+    """Leads a run: knows who is there, tells each what comes next, exchanges what they answer.
+
+    Nothing here waits: who calls says what time it is.
+
+    Parameters
+    ----------
+    plan
+        Of the run; with a coordinator.
+    quorum
+        When a phase is over.
+    checkpoint
+        File to keep the state in after each exchange; who begins again goes on from there.
+    on_round
+        Called after every round.
+
+    Attributes
+    ----------
+    place
+        The step that all are at: one that ends in an exchange, or the number of steps when the run is over.
+    present
+        Who is there.
+    asked
+        Who works in this phase; empty until the run has begun.
+    heard
+        What was answered in it, by node.
+
+    Raises
+    ------
+    CheckpointError
+        The file is damaged or of another run.
+    RecipeError
+        The plan names what there is not.
+    """
+
+    def __init__(
+        self, plan: Plan, quorum: Quorum, checkpoint: Path | None = None, on_round: Callable[[Round], None] = lambda _: None
+    ) -> None:
+        self.run, self.quorum, self.checkpoint, self.on_round = run_of(plan), quorum, checkpoint, on_round
+        self.course, self._mark = course_of(self.run), digest(plan)
+        self.state = State({})
+        if checkpoint is not None and checkpoint.exists():
+            self.state = load_state(checkpoint, self._mark)
+        self.present = set[str]()
+        self._left: dict[str, float] = {}
+        self.asked: tuple[str, ...] = ()
+        self.heard: dict[str, Message] = {}
+        self.place = self._place()
+        self._begun = 0.0
+        self._entry: Round | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to exchange."""
+        return self.place >= len(self.course)
+
+    @property
+    def memory(self) -> Mapping[str, Mapping[str, Memory]]:
+        """What each exchange remembered last, by stage."""
+        return self.state.exchanged
+
+    def come(self, node: str, now: float) -> None:
+        """Count a node in: from the next phase on, and in this one if it was asked before."""
+        if node not in self.present:
+            log.info("node is there", extra={"node": node})
+        self.present.add(node)
+        self._left.pop(node, None)
+        if not self.asked and not self.over and len(self.present) >= self.quorum.nodes:
+            self._begin(now)
+
+    def go(self, node: str, now: float) -> None:
+        """Count a node out: its answer is not waited for much longer."""
+        if node in self.present:
+            self.present.discard(node)
+            self._left[node] = now
+            log.log(logging.INFO if self.over else logging.WARNING, "node is gone", extra={"node": node})
+
+    def next_for(self, node: str, position: int) -> Task | None:
+        """Return what a node does next that has done all before a position; None if there is nothing yet, or nothing any more."""
+        for place in range(position, min(self.place, len(self.course))):
+            step = self.course[place]
+            if step.closing:
+                return Task(place, inbox_of(self.state.closed.get(self.run.stages[step.stage].name, {}), node))
+        if self.over or position > self.place or node not in self.asked:
+            return None
+        return Task(self.place, inbox_of(self.state.inbox, node))
+
+    def lacks(self, node: str, position: int) -> bool:
+        """Tell whether a node that is at a position has answered what is not here: it shall say it again."""
+        return position == self.place + 1 and node in self.asked and node not in self.heard
+
+    def hear(self, node: str, place: int, message: Message) -> str | None:
+        """Take an answer in; return why it was left out, or None."""
+        if place != self.place or self.over:
+            reason = f"its answer to step {place} came late: step {self.place} is under way"
+        elif node not in self.asked:
+            reason = "it was not asked in this phase"
+        else:
+            self.heard.setdefault(node, message)
+            return None
+        log.warning("answer left out", extra={"node": node, "reason": reason})
+        return reason
+
+    def advance(self, now: float) -> bool:
+        """Exchange if it is time to; return whether anything moved."""
+        if self.over or not self.asked:
+            return False
+        awaited = [node for node in self.asked if node not in self.heard and self._may_come(node, now)]
+        late = now - self._begun >= self.quorum.deadline
+        enough = len(self.heard) >= max(1, math.ceil(self.quorum.share * len(self.asked)))
+        if not (enough if late else self.heard and enough and not awaited):
+            if late or not (awaited or self.heard):
+                self._begin_again(now, late)
+            return False
+        if awaited:
+            log.warning("deadline over", extra={"missing": ", ".join(awaited)})
+        self._exchange()
+        self._begin(now)
+        return True
+
+    def _may_come(self, node: str, now: float) -> bool:
+        return node in self.present or now - self._left.get(node, -math.inf) < self.quorum.grace
+
+    def _begin(self, now: float) -> None:
+        """Ask who is there for what comes next."""
+        self.heard, self._begun = {}, now
+        if self.over:
+            self.asked = ()
+            return
+        members = tuple(sorted(self.present))
+        self.asked = self._phase(members).takes_part() if members else ()
+
+    def _begin_again(self, now: float, late: bool) -> None:
+        """Wait on; who came meanwhile is asked too."""
+        if late:
+            log.warning("too few answers", extra={"answers": len(self.heard), "asked": len(self.asked)})
+        self._begun = now
+        if len(self.present) >= self.quorum.nodes:
+            members = tuple(sorted(self.present | set(self.heard)))
+            self.asked = tuple(sorted({*self._phase(members).takes_part(), *self.heard}))
+
+    def _phase(self, nodes: Iterable[str]) -> Phase:
+        step = self.course[self.place]
+        return Phase(self.run, self.run.stages[step.stage], step.round, step.phase, tuple(nodes))
+
+    def _exchange(self) -> None:
+        """Exchange what was heard, and move on to the next step that ends in an exchange."""
+        step = self.course[self.place]
+        stage, state = self.run.stages[step.stage], self.state
+        phase = self._phase(sorted(self.heard))
+        hearing = Hearing(phase.strategy, phase.meetings(sorted(self.heard)), state.groups, Attackers())
+        for node in sorted(self.heard):
+            hearing.hear(node, self.heard[node])
+        received = 0
+        try:
+            received = phase.exchange(hearing, {}, state)
+        except VedetteError as error:
+            # What honest nodes answered is not lost for one that did not: the next round begins where this one did.
+            log.error("exchange failed", extra={"reason": str(error)})
+        for node, reason in hearing.refused.items():
+            log.warning("answer refused", extra={"node": node, "reason": reason})
+        entry = Round(stage.name, step.round + 1, stage.strategy.rounds, self._loss(), hearing.sent, received, hearing.refused)
+        self._entry = entry if self._entry is None else self._entry.plus(entry)
+        state.phase += 1
+        if state.phase == len(stage.strategy.phases):
+            state.phase, state.round = 0, state.round + 1
+            state.history.append(self._entry)
+            self.on_round(self._entry)
+            self._entry = None
+        if state.round >= stage.strategy.rounds:
+            state.closed[stage.name], state.exchanged[stage.name] = state.inbox, state.ours
+            state.stage, state.round, state.inbox, state.ours, state.groups = state.stage + 1, 0, {}, {}, {}
+        self.place = self._place()
+        if self.checkpoint is not None:
+            save_state(self.checkpoint, state, self._mark)
+
+    def _loss(self) -> float | None:
+        """Return the mean of what nodes say of their training, weighted by rows."""
+        told = [(message.facts.get("loss"), message.facts.get("rows")) for message in self.heard.values()]
+        known = [(loss, rows) for loss, rows in told if isinstance(loss, float) and isinstance(rows, float) and rows > 0]
+        return sum(loss * rows for loss, rows in known) / sum(rows for _, rows in known) if known else None
+
+    def _place(self) -> int:
+        """Return where the state stands in the course."""
+        state = self.state
+        while state.stage < len(self.run.stages) and state.round >= self.run.stages[state.stage].strategy.rounds:
+            # A stage without rounds leaves nothing.
+            state.stage, state.round = state.stage + 1, 0
+        for place, step in enumerate(self.course):
+            if (step.stage, step.round) == (state.stage, state.round) and not step.closing:
+                return place + state.phase
+        return len(self.course)

@@ -1,0 +1,131 @@
+"""A node on the mesh: asks the coordinator what comes next, does it, answers; and asks again, however long nobody replies."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from vedette.errors import MessageRefused, RecipeError
+from vedette.runtimes.base import Plan, digest
+from vedette.runtimes.mesh.awaited import awaited_at, parts_of
+from vedette.runtimes.mesh.coordinator import AGAIN, HOLD, OVER, REFUSED, WAIT
+from vedette.runtimes.mesh.course import Step
+from vedette.runtimes.mesh.expected import Expected
+from vedette.runtimes.mesh.learner import Learner
+from vedette.runtimes.mesh.rules import alive, key
+from vedette.runtimes.mesh.wire import Header, Precision, decode, encode, read_json
+
+__all__ = ["Node"]
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 3 * HOLD
+"""Seconds after which a question is asked anew."""
+
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds before a question that found nobody is asked again."""
+
+
+class Node:
+    """A node's side of a run that a coordinator leads.
+
+    Parameters
+    ----------
+    session, name
+        From `vedette.runtimes.mesh.session.open_session`.
+    coordinator
+        Whom to ask.
+    run
+        Name of the run in keys.
+    most_bytes
+        Of a message.
+    precision
+        How parameters are sent.
+    """
+
+    def __init__(
+        self, session: Any, name: str, coordinator: str, run: str, most_bytes: int = 64 << 20, precision: Precision = "float32"
+    ) -> None:
+        self.session, self.name, self.coordinator, self.run_name = session, name, coordinator, run
+        self.most_bytes, self.precision = most_bytes, precision
+        self.stopped = threading.Event()
+
+    def plan(self) -> Plan:
+        """Return the run's plan, as soon as the coordinator is there.
+
+        Raises
+        ------
+        MessageRefused
+            What came is no plan.
+        """
+        awaited = Expected(self.run_name, (0,), ("plan",), (self.coordinator,), self.most_bytes, facts={"plan": self.most_bytes})
+        _, payload = self._asked("join", None)
+        plan = read_json(str(decode(payload, awaited)[1].facts["plan"]))
+        if not isinstance(plan, dict):
+            raise MessageRefused("the coordinator sent no plan")
+        return plan
+
+    def carry_out(self, learner: Learner, plan: Plan, on_step: Callable[[Step], None] = lambda _: None) -> None:
+        """Do what is asked for until the run is over.
+
+        Raises
+        ------
+        RecipeError
+            The coordinator refuses this node, or asks for what its owner's policy refuses.
+        MessageRefused
+            What the coordinator sent is not what was expected.
+        VedetteError
+            See `Learner.take`.
+        """
+        mark, told = digest(plan), -1
+        token = self.session.liveliness().declare_token(alive(self.run_name, self.name))
+        try:
+            while not self.stopped.is_set():
+                answers = learner.answered == learner.position - 1 != told
+                if answers:
+                    what, payload = self._asked(f"answer/{mark}/{learner.answered}", self._answer(learner, mark))
+                    told = learner.answered
+                else:
+                    what, payload = self._asked(f"ask/{mark}/{learner.position}", None)
+                if what == OVER:
+                    return
+                if what == REFUSED:
+                    raise RecipeError(f"the coordinator refuses node '{self.name}': {payload.decode(errors='replace')[:300]}")
+                if what == AGAIN:
+                    told = -1
+                elif what != WAIT:
+                    on_step(self._take(learner, mark, what, payload))
+        finally:
+            token.undeclare()
+
+    def _take(self, learner: Learner, mark: str, what: str, payload: bytes) -> Step:
+        """Do the step whose inbox came."""
+        if not what.isdecimal() or not learner.position <= int(what) < len(learner.course):
+            raise MessageRefused(f"the coordinator asks for a step {what!r:.20} of {len(learner.course)}, after {learner.position}")
+        place = int(what)
+        parts = parts_of(learner.run, learner.memory)
+        awaited = awaited_at(learner.run, mark, learner.course[place], "inbox", (self.coordinator,), parts, self.most_bytes)
+        return learner.take(place, decode(payload, awaited)[1])
+
+    def _answer(self, learner: Learner, mark: str) -> bytes:
+        step = learner.course[learner.answered]
+        stage = learner.run.stages[step.stage].name
+        header = Header(run=mark, stage=stage, round=step.round, phase=step.phase, kind="answer", node=self.name)
+        return encode(header, learner.answer, self.precision)
+
+    def _asked(self, topic: str, payload: bytes | None) -> tuple[str, bytes]:
+        """Ask until there is a reply; return what it is, and what comes along."""
+        tries = 0
+        while not self.stopped.is_set():
+            where = key(self.run_name, self.coordinator, self.name, topic)
+            for reply in self.session.get(where, payload=payload, timeout=PATIENCE):
+                if reply.ok is not None:
+                    sample = reply.ok
+                    attachment = sample.attachment
+                    return ("" if attachment is None else attachment.to_string()), sample.payload.to_bytes()
+            # A coordinator that is not there, or not yet, ends the question at once.
+            self.stopped.wait(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
+        return OVER, b""

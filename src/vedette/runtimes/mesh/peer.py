@@ -1,0 +1,297 @@
+"""A peer on the mesh: learns with its neighbours, without anybody who leads.
+
+Each peer offers what it answered to a step, and asks its neighbours for theirs:
+
+    hear/PLAN/PLACE -> the answer to a step, as soon as it is there
+
+A reply's attachment says what it is: `ANSWER` (and it comes along), `GONE` and the step the neighbour is at, if it is no longer kept, or
+`REFUSED`. A neighbour that is not there is not waited for; one that is late is waited for until the deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from vedette.errors import CheckpointError, MessageRefused, RecipeError
+from vedette.message import Message
+from vedette.runtimes.base import Plan, Round, digest
+from vedette.runtimes.checkpoint import State, load_state, save_state
+from vedette.runtimes.meetings import Attackers, Hearing, Meeting
+from vedette.runtimes.mesh.awaited import awaited_at, parts_of
+from vedette.runtimes.mesh.course import Step
+from vedette.runtimes.mesh.lead import Quorum
+from vedette.runtimes.mesh.learner import Learner
+from vedette.runtimes.mesh.rules import alive, inbox, key, place_of
+from vedette.runtimes.mesh.wire import Header, Precision, decode, encode
+from vedette.runtimes.phase import Phase, inbox_of
+
+__all__ = ["Peer"]
+
+log = logging.getLogger(__name__)
+
+ANSWER, GONE, REFUSED = "answer", "gone", "refused"
+
+KEPT = 16
+"""Answers that are kept for neighbours that are behind."""
+
+TICK = 0.5
+"""Seconds a question to a neighbour may stay open before it is looked at whether the neighbour is still there."""
+
+PAUSE = 0.05
+"""Seconds before a neighbour that did not reply is asked again."""
+
+
+class Peer:
+    """One of several that learn together.
+
+    Parameters
+    ----------
+    plan, learner
+        The run, with a topology of peers, and this node's side of it.
+    session
+        From `vedette.runtimes.mesh.session.open_session`.
+    run
+        Name of the run in keys.
+    nodes
+        All peers, this one among them.
+    quorum
+        How many peers must be there at the beginning, and when to stop waiting.
+    checkpoint
+        File to keep the state of its exchanges in.
+    on_round
+        Called after every round.
+    most_bytes, precision
+        Of messages.
+
+    Raises
+    ------
+    RecipeError
+        The plan's topology has a coordinator, or this node is none of the peers.
+    CheckpointError
+        The file is damaged or of another run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        learner: Learner,
+        session: Any,
+        run: str,
+        nodes: Sequence[str],
+        quorum: Quorum,
+        checkpoint: Path | None = None,
+        on_round: Callable[[Round], None] = lambda _: None,
+        most_bytes: int = 64 << 20,
+        precision: Precision = "float32",
+    ) -> None:
+        self.learner, self.session, self.run_name, self.nodes = learner, session, run, tuple(sorted(nodes))
+        self.quorum, self.checkpoint, self.on_round = quorum, checkpoint, on_round
+        self.most_bytes, self.precision, self.mark = most_bytes, precision, digest(plan)
+        if learner.run.topology.central:
+            raise RecipeError("peers need a topology of peers, such as topology = 'full' or 'ring'; this one has a coordinator")
+        if learner.node not in self.nodes:
+            raise RecipeError(f"'{learner.node}' is none of the peers: {', '.join(self.nodes)}")
+        self.state = State({})
+        if checkpoint is not None and checkpoint.exists():
+            self.state = load_state(checkpoint, self.mark)
+            if self.state.phase > learner.position:
+                raise CheckpointError(f"{checkpoint} is of a later run than the node's own state beside it: take both away")
+        self.stopped = threading.Event()
+        self._changed = threading.Condition()
+        self._answers: dict[int, bytes] = {}
+        self._waiting: list[tuple[int, Any]] = []
+        self._there: set[str] = set()
+        self._left: dict[str, float] = {}
+        if learner.answered >= 0:
+            self._answers[learner.answered] = self._encoded()
+
+    def carry_out(self, on_step: Callable[[Step], None] = lambda _: None) -> None:
+        """Learn to the end of the run.
+
+        Raises
+        ------
+        RecipeError
+            Work that the owner's policy refuses.
+        VedetteError
+            See `Learner.take`.
+        """
+        me = self.learner.node
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(max(len(self.nodes), 1)))
+            seen = self.session.liveliness().declare_subscriber(alive(self.run_name), self._seen, history=True)
+            stack.callback(seen.undeclare)
+            asked = self.session.declare_queryable(inbox(self.run_name, me), self._asked)
+            stack.callback(asked.undeclare)
+            token = self.session.liveliness().declare_token(alive(self.run_name, me))
+            try:
+                self._gathered()
+                while self._place() < len(self.learner.course) and not self.stopped.is_set():
+                    on_step(self._step(self._place(), pool))
+            finally:
+                token.undeclare()
+            self._linger()
+
+    def _place(self) -> int:
+        """Return the step that is next, or under way: it is over when its exchange is."""
+        return self.state.phase
+
+    def _step(self, place: int, pool: ThreadPoolExecutor) -> Step:
+        """Do one step, and exchange."""
+        learner, state = self.learner, self.state
+        step = learner.course[place]
+        stage = learner.run.stages[step.stage]
+        if learner.position <= place:
+            sent = state.closed.get(stage.name, state.inbox) if step.closing else state.inbox
+            learner.take(place, inbox_of(sent, learner.node))
+        if step.closing:
+            self._kept(place + 1)
+            return step
+        with self._changed:
+            self._answers[place] = self._encoded()
+            self._answers = {at: answer for at, answer in self._answers.items() if at > place - KEPT}
+            ready, self._waiting = [pair for pair in self._waiting if pair[0] <= place], [p for p in self._waiting if p[0] > place]
+        for at, query in ready:
+            self._reply(at, query)
+        phase = Phase(learner.run, stage, step.round, step.phase, self.nodes)
+        who, meeting = next(
+            (who, meeting) for who, meeting in phase.meetings(phase.takes_part()).items() if learner.node in meeting.receivers
+        )
+        heard, ahead = self._heard(place, [node for node in meeting.members if node != learner.node], pool)
+        heard[learner.node] = learner.answer
+        members = tuple(sorted(heard))
+        hearing = Hearing(phase.strategy, {who: Meeting(members, (learner.node,))}, state.groups, Attackers())
+        for node in members:
+            hearing.hear(node, heard[node])
+        received = phase.exchange(hearing, {}, state)
+        for node, reason in hearing.refused.items():
+            log.warning("answer refused", extra={"node": node, "reason": reason})
+        if step.phase == phase.strategy.phases[-1]:
+            entry = Round(stage.name, step.round + 1, phase.strategy.rounds, learner.loss, hearing.sent, received, hearing.refused)
+            state.history.append(entry)
+            self.on_round(entry)
+            if step.round + 1 == phase.strategy.rounds:
+                state.closed[stage.name], state.exchanged[stage.name] = state.inbox, state.ours
+                state.inbox, state.ours, state.groups = {}, {}, {}
+        self._kept(self._after(place, ahead))
+        return step
+
+    def _after(self, place: int, ahead: Sequence[int]) -> int:
+        """Return the next step: where most neighbours are that did not keep what they answered to this one, but within its stage."""
+        if not ahead:
+            return place + 1
+        stage = self.learner.course[place].stage
+        rounds = [at for at, step in enumerate(self.learner.course) if step.stage == stage and not step.closing]
+        landing = max(place + 1, min(sorted(ahead)[len(ahead) // 2], rounds[-1]))
+        if landing > place + 1:
+            log.warning("left behind", extra={"at": place, "going_on_at": landing})
+        return landing
+
+    def _kept(self, place: int) -> None:
+        self.state.phase = place
+        if self.checkpoint is not None:
+            save_state(self.checkpoint, self.state, self.mark)
+
+    def _heard(self, place: int, others: Sequence[str], pool: ThreadPoolExecutor) -> tuple[dict[str, Message], list[int]]:
+        """Ask neighbours for their answers; return those that came, and where neighbours are that went on without us."""
+        end = time.monotonic() + self.quorum.deadline
+        found, ahead = dict[str, Message](), list[int]()
+        for node, came in zip(others, pool.map(lambda node: self._answer_of(node, place, end), others), strict=True):
+            if isinstance(came, Message):
+                found[node] = came
+            elif came is not None:
+                ahead.append(came)
+        lacking = [node for node in others if node not in found]
+        if lacking:
+            log.warning("not heard", extra={"step": place, "nodes": ", ".join(lacking)})
+        return found, ahead
+
+    def _answer_of(self, node: str, place: int, end: float) -> Message | int | None:
+        where = key(self.run_name, node, self.learner.node, f"hear/{self.mark}/{place}")
+        step = self.learner.course[place]
+        while not self.stopped.is_set() and time.monotonic() < end:
+            begun = end - self.quorum.deadline
+            with self._changed:
+                gone = node not in self._there and time.monotonic() > max(begun + TICK, self._left.get(node, 0.0) + self.quorum.grace)
+            if gone:
+                return None
+            for reply in self.session.get(where, timeout=max(0.05, min(TICK * 4, end - time.monotonic()))):
+                if reply.ok is None:
+                    continue
+                what = "" if reply.ok.attachment is None else reply.ok.attachment.to_string()
+                if what == ANSWER:
+                    parts = parts_of(self.learner.run, self.learner.memory)
+                    try:
+                        awaited = awaited_at(self.learner.run, self.mark, step, "answer", (node,), parts, self.most_bytes)
+                        return decode(reply.ok.payload.to_bytes(), awaited)[1]
+                    except MessageRefused as error:
+                        log.warning("message refused", extra={"node": node, "reason": str(error)})
+                        return None
+                if what.startswith(GONE):
+                    at = what.removeprefix(GONE)
+                    return int(at) if at.isdecimal() and len(at) < 9 else None
+                if what == REFUSED:
+                    log.warning("a neighbour has another plan", extra={"node": node})
+                    return None
+            self.stopped.wait(PAUSE)
+        return None
+
+    def _asked(self, query: Any) -> None:
+        """Reply to a neighbour, or keep its question until there is something to reply."""
+        place = place_of(str(query.key_expr))
+        topic = [] if place is None else place.topic.split("/")
+        if len(topic) != 3 or topic[0] != "hear" or topic[1] != self.mark or not topic[2].isdecimal() or len(topic[2]) > 9:
+            query.reply(query.key_expr, b"", attachment=REFUSED.encode())
+            query.drop()
+            return
+        at = int(topic[2])
+        with self._changed:
+            if at not in self._answers and at >= self._place():
+                self._waiting = [*self._waiting[-4 * len(self.nodes) :], (at, query)]
+                return
+        self._reply(at, query)
+
+    def _reply(self, place: int, query: Any) -> None:
+        answer = self._answers.get(place)
+        what = f"{GONE}{self._place()}" if answer is None else ANSWER
+        query.reply(query.key_expr, answer or b"", attachment=what.encode())
+        query.drop()
+
+    def _seen(self, sample: Any) -> None:
+        import zenoh
+
+        node = str(sample.key_expr).rpartition("/")[2]
+        with self._changed:
+            if sample.kind == zenoh.SampleKind.PUT:
+                self._there.add(node)
+            else:
+                self._there.discard(node)
+                self._left[node] = time.monotonic()
+            self._changed.notify_all()
+        log.info("peer is there" if sample.kind == zenoh.SampleKind.PUT else "peer is gone", extra={"node": node})
+
+    def _gathered(self) -> None:
+        """Wait until enough peers are there to begin; who begins again waits for nobody."""
+        if self._place():
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped.is_set() or len(self._there & set(self.nodes)) >= self.quorum.nodes)
+
+    def _linger(self) -> None:
+        """Stay until all others are through too, or the deadline is over: they may still ask for the last answer."""
+        others = set(self.nodes) - {self.learner.node}
+        with self._changed:
+            self._changed.wait_for(lambda: not self._there & others, timeout=self.quorum.deadline)
+
+    def _encoded(self) -> bytes:
+        learner = self.learner
+        step = learner.course[learner.answered]
+        stage = learner.run.stages[step.stage].name
+        header = Header(run=self.mark, stage=stage, round=step.round, phase=step.phase, kind="answer", node=learner.node)
+        return encode(header, learner.answer, self.precision)

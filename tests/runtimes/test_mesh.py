@@ -1,0 +1,372 @@
+"""Federations on the mesh, over real Zenoh sessions: as on one machine to the last bit, whoever is killed, stopped or lies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from commands import environment
+
+from conftest import correlated
+from vedette.data.fleet import Fleet
+from vedette.detectors.autoencoder import Autoencoder
+from vedette.detectors.bundle import load_bundle
+from vedette.detectors.dual_network import DualNetwork
+from vedette.detectors.mlp import Mlp
+from vedette.errors import CheckpointError, RecipeError
+from vedette.evaluation.recipe import load_recipe
+from vedette.evaluation.setting import rows_of
+from vedette.message import Memory, Message, Vector
+from vedette.runtimes.base import digest, plan_of
+from vedette.runtimes.local import LocalRuntime
+from vedette.runtimes.mesh.coordinator import REFUSED, Coordinator
+from vedette.runtimes.mesh.lead import Lead, Quorum
+from vedette.runtimes.mesh.learner import Learner
+from vedette.runtimes.mesh.node import Node
+from vedette.runtimes.mesh.peer import Peer
+from vedette.runtimes.mesh.rules import alive, key
+from vedette.runtimes.mesh.session import MeshSettings, open_session
+from vedette.runtimes.mesh.wire import Header, encode
+from vedette.runtimes.topology import Full, Ring
+from vedette.strategies import FedAvg, FedProx, MtadFl
+from vedette.strategies.gossip import GossipFedAvg
+from vedette.strategies.p2pk_smote import P2pkSmote
+from vedette.training.task import Optimiser
+
+STEPS = Optimiser(rate=0.01, batch=16)
+DENSE = Autoencoder(hidden=(4, 2), optimiser=STEPS)
+MIXED = Mlp(hidden=(4,), optimiser=STEPS)
+DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS)
+FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, anomalies=0.2) for place in range(5)})
+
+
+def port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def rows_for(detector: Any) -> Fleet:
+    return FLEET if detector.learning == "supervised" else FLEET.map(lambda table: table.normal())
+
+
+def alike(here: Memory, there: Memory) -> None:
+    assert here.keys() == there.keys()
+    for name, value in here.items():
+        np.testing.assert_array_equal(value, there[name], err_msg=name)
+
+
+def until(reached: Callable[[], Any], what: str, seconds: float = 60) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := reached()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+    return found
+
+
+class Threads:
+    """Runs parties of a federation side by side in this process, each with a session of its own."""
+
+    def __init__(self) -> None:
+        self.failed: list[BaseException] = []
+        self.all: list[threading.Thread] = []
+
+    def begin(self, work: Callable[..., None], *about: Any) -> None:
+        def guarded() -> None:
+            try:
+                work(*about)
+            except BaseException as error:
+                self.failed.append(error)
+
+        self.all.append(threading.Thread(target=guarded, daemon=True))
+        self.all[-1].start()
+
+    def end(self) -> None:
+        for thread in self.all:
+            until(lambda thread=thread: self.failed or not thread.is_alive(), "somebody never came to an end")
+        if self.failed:
+            raise self.failed[0]
+
+
+def session_of(name: str, at: int, first: bool = False, coordinator: str = "") -> Any:
+    where: dict[str, Any] = {"listen": (f"127.0.0.1:{at}",)} if first else {"connect": (f"127.0.0.1:{at}",)}
+    return open_session(MeshSettings(insecure=True, name=name, coordinator=coordinator, **where))[0]
+
+
+@pytest.mark.parametrize(
+    ("detector", "strategy"),
+    [(DENSE, FedAvg(rounds=3)), (DENSE, FedProx(rounds=2, mu=0.1)), (MIXED, FedAvg(rounds=3, sample=0.5)), (DUAL, MtadFl(rounds=2))],
+    ids=["fedavg", "fedprox", "sampled", "mtad-fl"],
+)
+def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
+    fleet, plan, at, threads = rows_for(detector), plan_of(detector, strategy, 7), port(), Threads()
+    lead, learners = Lead(plan, Quorum(5)), dict[str, Learner]()
+
+    def coordinate() -> None:
+        session = session_of("coordinator", at, first=True)
+        Coordinator(plan, lead, session, "coordinator", "fleet").serve()
+        session.close()
+
+    def learn(name: str) -> None:
+        session = session_of(name, at, coordinator="coordinator")
+        node = Node(session, name, "coordinator", "fleet")
+        learners[name] = Learner(node.plan(), name, FLEET[name])
+        node.carry_out(learners[name], plan)
+        session.close()
+
+    threads.begin(coordinate)
+    for name in fleet:
+        threads.begin(learn, name)
+    threads.end()
+    expected = LocalRuntime(fleet).run(plan)
+    for name in fleet:
+        alike(expected.memories[name], learners[name].memory)
+    assert [entry.sent for entry in lead.state.history] == [entry.sent for entry in expected.history]
+
+
+@pytest.mark.parametrize(
+    ("detector", "strategy", "topology"),
+    [
+        (DENSE, GossipFedAvg(rounds=3), Full()),
+        (DENSE, GossipFedAvg(rounds=3), Ring()),
+        (MIXED, P2pkSmote(rounds=2), Full()),
+        (DUAL, MtadFl(rounds=2), Full()),
+    ],
+    ids=["gossip-fedavg", "ring", "p2pk-smote", "mtad-fl"],
+)
+def test_among_peers_too(detector: Any, strategy: Any, topology: Any) -> None:
+    fleet, plan, at, threads = rows_for(detector), plan_of(detector, strategy, 7, topology), port(), Threads()
+    learners = {name: Learner(plan, name, FLEET[name]) for name in fleet}
+
+    def learn(name: str) -> None:
+        session = session_of(name, at, first=name == "n0")
+        Peer(plan, learners[name], session, "fleet", list(fleet), Quorum(5)).carry_out()
+        session.close()
+
+    for name in fleet:
+        threads.begin(learn, name)
+    threads.end()
+    expected = LocalRuntime(fleet).run(plan)
+    for name in fleet:
+        alike(expected.memories[name], learners[name].memory)
+
+
+# Messages that are none.
+
+
+def test_a_node_that_lies_is_refused_and_spoils_nothing() -> None:
+    """A liar takes part like any other node up to the rounds; there it sends what is none, and the others never notice."""
+    plan, at, threads = plan_of(DENSE, FedAvg(rounds=2), 7), port(), Threads()
+    lead, learners, replies = Lead(plan, Quorum(3, share=0.5, grace=0.2)), dict[str, Learner](), list[tuple[str, bytes]]()
+    honest, liar = ["n0", "n1"], "n2"
+
+    def coordinate() -> None:
+        session = session_of("coordinator", at, first=True)
+        Coordinator(plan, lead, session, "coordinator", "fleet", most_bytes=1 << 20).serve()
+        session.close()
+
+    def learn(name: str) -> None:
+        session = session_of(name, at, coordinator="coordinator")
+        node = Node(session, name, "coordinator", "fleet")
+        learners[name] = Learner(node.plan(), name, FLEET[name])
+        node.carry_out(learners[name], plan)
+        session.close()
+
+    def lie() -> None:
+        session, mark = session_of(liar, at, coordinator="coordinator"), digest(plan)
+        token = session.liveliness().declare_token(alive("fleet", liar))
+        node, learner = Node(session, liar, "coordinator", "fleet"), Learner(plan, liar, FLEET[liar])
+        told = -1
+        while learner.position < 3:
+            answers = told < learner.answered == learner.position - 1
+            topic, told = (f"answer/{mark}/{learner.answered}" if answers else f"ask/{mark}/{learner.position}"), learner.answered
+            what, payload = node._asked(topic, node._answer(learner, mark) if answers else None)
+            assert what != REFUSED, payload
+            if what.isdecimal():
+                node._take(learner, mark, what, payload)
+        step, place, message = learner.course[learner.answered], learner.answered, learner.answer
+        assert step.stage == 1
+        good = Header(run=mark, stage="rounds", round=step.round, phase=step.phase, kind="answer", node=liar)
+        vector = message.vectors["model"]
+        lies = [
+            b"",
+            b"no message at all",
+            encode(good, message)[:-3],
+            encode(good, message) + bytes(1 << 20),
+            encode(good.model_copy(update={"node": "n0"}), message),
+            encode(good.model_copy(update={"round": 7}), message),
+            encode(good, message._replace(vectors={**message.vectors, "model": Vector(vector.values[:-1], vector.layout)})),
+            encode(good, message._replace(vectors={**message.vectors, "more": vector})),
+            encode(good, message).replace(vector.values.tobytes(), np.full_like(vector.values, np.nan).tobytes()),
+        ]
+        for lie in lies:
+            for reply in session.get(key("fleet", "coordinator", liar, f"answer/{mark}/{place}"), payload=lie, timeout=10):
+                replies.append((reply.ok.attachment.to_string(), reply.ok.payload.to_bytes()))
+        token.undeclare()
+        session.close()
+
+    threads.begin(coordinate)
+    for name in honest:
+        threads.begin(learn, name)
+    threads.begin(lie)
+    threads.end()
+    assert [what for what, _ in replies] == [REFUSED] * 9
+    assert all(reason for _, reason in replies)
+    assert np.isfinite(np.asarray(learners["n0"].memory["network.model"])).all()
+    np.testing.assert_array_equal(learners["n0"].memory["network.model"], learners["n1"].memory["network.model"])
+    assert {entry.of for entry in lead.state.history if entry.stage == "rounds"} == {2}
+
+
+def test_a_state_of_another_node_or_run_is_refused(tmp_path: Path) -> None:
+    plan, rows = plan_of(DENSE, FedAvg(rounds=1), 7), FLEET["n0"].normal()
+    learner = Learner(plan, "n0", rows, checkpoint=tmp_path / "state")
+    learner.take(0, Message())
+    again = Learner(plan, "n0", rows, checkpoint=tmp_path / "state")
+    assert (again.position, again.answered) == (1, 0)
+    assert again.answer.tables.keys() == learner.answer.tables.keys()
+    with pytest.raises(CheckpointError, match="belongs to another node than 'n1'"):
+        Learner(plan, "n1", rows, checkpoint=tmp_path / "state")
+    with pytest.raises(CheckpointError, match="other settings"):
+        Learner(plan_of(DENSE, FedAvg(rounds=2), 7), "n0", rows, checkpoint=tmp_path / "state")
+    with pytest.raises(RecipeError, match="was asked for step 0 of"):
+        again.take(0, Message())
+
+
+# Real processes, mutual TLS, real signals.
+
+NAMES = ("pump-1", "pump-2", "pump-3")
+SIZE = ("--set", "data.nodes=3", "--set", "data.train_hours=24")
+LONG = ("--set", "strategy.rounds=150")
+
+
+class Site:
+    """Devices of one fleet: their keys, and what runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.at = folder, port()
+        self.running: dict[str, subprocess.Popen[str]] = {}
+        self.said: dict[str, str] = {}
+        for command in (["init", str(folder / "ca")], ["add", str(folder / "ca"), "coordinator", *NAMES]):
+            subprocess.run(
+                [sys.executable, "-m", "vedette.cli", "keys", *command], check=True, env=environment(), stdout=subprocess.DEVNULL
+            )
+
+    def begin(self, who: str, command: str, *more: str) -> None:
+        keys = str(self.folder / "ca" / "devices" / who)
+        whole = [sys.executable, "-m", "vedette.cli", command, "demo", "--keys", keys, "--out", str(self.folder / who), *SIZE, *more]
+        with (self.folder / f"{who}.log").open("a") as log:
+            self.running[who] = subprocess.Popen(whole, stdout=log, stderr=subprocess.STDOUT, env=environment(), text=True)
+
+    def coordinator(self, *more: str) -> None:
+        self.begin("coordinator", "coordinator", "--listen", f"127.0.0.1:{self.at}", "--nodes", "3", "--linger", "5", *LONG, *more)
+
+    def node(self, who: str) -> None:
+        self.begin(who, "node", "--connect", f"127.0.0.1:{self.at}")
+
+    def peer(self, who: str, *more: str) -> None:
+        where = ("--listen" if who == NAMES[0] else "--connect", f"127.0.0.1:{self.at}")
+        strategy = "--set", 'strategy={name="gossip-fedavg",rounds=100}', "--set", 'topology.name="full"'
+        self.begin(who, "peer", "--peers", ",".join(NAMES), *where, *strategy, *more)
+
+    def log(self, who: str) -> str:
+        return (self.folder / f"{who}.log").read_text()
+
+    def reaches(self, who: str, what: str) -> None:
+        until(lambda: what in self.log(who), f"{who} never said '{what}': {self.log(who)[-1500:]}")
+
+    def kill(self, who: str) -> None:
+        self.running[who].send_signal(signal.SIGKILL)
+        self.running[who].wait()
+
+    def end(self) -> None:
+        for who, process in self.running.items():
+            try:
+                process.wait(90)
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"{who} never came to an end: {self.log(who)[-1500:]}")
+            assert process.returncode == 0, f"{who}: {self.log(who)[-1500:]}"
+
+    def weights(self, who: str) -> Any:
+        return load_bundle(self.folder / who / "detector").memory["network.model"]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    found = Site(tmp_path)
+    yield found
+    for process in found.running.values():
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def undisturbed(*changes: str) -> Any:
+    recipe = load_recipe("demo", changes=[change for change in (*SIZE, *changes) if change != "--set"])
+    rows = {name: rows_of(recipe, None, 0, name) for name in NAMES}
+    place = LocalRuntime(Fleet.of({n: r[0] for n, r in rows.items()}), Fleet.of({n: r[1] for n, r in rows.items()}))
+    return place.run(plan_of(recipe.detector, recipe.strategy, 0, recipe.topology, trainer=recipe.trainer)).memories[NAMES[0]][
+        "network.model"
+    ]
+
+
+def test_whoever_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
+    """A node, then the coordinator, each with SIGKILL amid the rounds, each begun again by the same command; mutual TLS."""
+    site.coordinator("--grace", "60")
+    for name in NAMES:
+        site.node(name)
+    site.reaches("coordinator", "rounds: round 20 of")
+    site.kill("pump-2")
+    site.reaches("coordinator", "node is gone: node pump-2")
+    site.node("pump-2")
+    site.reaches("coordinator", "rounds: round 60 of")
+    site.kill("coordinator")
+    site.coordinator("--grace", "60")
+    site.end()
+    expected = undisturbed(*LONG)
+    for name in NAMES:
+        np.testing.assert_allclose(site.weights(name), expected, atol=1e-6)
+
+
+def test_a_node_that_is_stopped_is_left_out_and_comes_back(site: Site) -> None:
+    site.coordinator("--deadline", "2")
+    for name in NAMES:
+        site.node(name)
+    site.reaches("coordinator", "rounds: round 10 of")
+    os.kill(site.running["pump-3"].pid, signal.SIGSTOP)
+    site.reaches("coordinator", "deadline over: missing pump-3")
+    os.kill(site.running["pump-3"].pid, signal.SIGCONT)
+    site.end()
+    np.testing.assert_array_equal(site.weights("pump-1"), site.weights("pump-3"))
+
+
+def test_a_peer_that_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
+    for name in NAMES:
+        site.peer(name, "--grace", "60")
+    site.reaches("pump-1", "rounds: round 20 of")
+    site.kill("pump-3")
+    site.reaches("pump-1", "peer is gone: node pump-3")
+    site.peer("pump-3", "--grace", "60")
+    site.end()
+    expected = undisturbed('strategy={name="gossip-fedavg",rounds=100}', 'topology.name="full"')
+    for name in NAMES:
+        np.testing.assert_allclose(site.weights(name), expected, atol=1e-6)
+
+
+def test_what_a_nodes_owner_does_not_allow_is_refused_aloud(site: Site, tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('strategies = ["local"]\n')
+    site.coordinator()
+    site.begin("pump-1", "node", "--connect", f"127.0.0.1:{site.at}", "--policy", str(policy))
+    assert site.running["pump-1"].wait(60) == 2
+    assert "node 'pump-1' does not take part" in site.log("pump-1")
+    assert "fedavg" in site.log("pump-1")
