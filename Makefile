@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process: two threads on two busy cores can be ten times slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test fuzz check format proof install clean
+.PHONY: demo fleet-demo test fuzz check format proof install clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -17,6 +17,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install          ## the main job with nothing to download
 	$(BIN)/vedette run demo --out runs/demo
 	@echo "open runs/demo/report.html"
+
+fleet-demo: install    ## a coordinator and five nodes, then five peers: real processes, mutual TLS
+	$(BIN)/python tools/fleet_demo.py
 
 test: install          ## all tests; those on real data need VEDETTE_DATA
 	$(BIN)/pytest -n 2

@@ -19,6 +19,7 @@ from commands import environment
 
 from conftest import correlated
 from vedette.data.fleet import Fleet
+from vedette.data.scaling import Scaling
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.bundle import load_bundle
 from vedette.detectors.dual_network import DualNetwork
@@ -225,6 +226,29 @@ def test_a_node_that_lies_is_refused_and_spoils_nothing() -> None:
     assert np.isfinite(np.asarray(learners["n0"].memory["network.model"])).all()
     np.testing.assert_array_equal(learners["n0"].memory["network.model"], learners["n1"].memory["network.model"])
     assert {entry.of for entry in lead.state.history if entry.stage == "rounds"} == {2}
+
+
+def test_an_answer_that_looks_well_and_is_not_ends_no_exchange() -> None:
+    """Names of levels that are no JSON: every check of the wire lets them pass."""
+    plan = plan_of(DENSE, FedAvg(rounds=1), 7)
+    lead, learners = Lead(plan, Quorum(3)), {name: Learner(plan, name, FLEET[name]) for name in ("n0", "n1", "n2")}
+    for name in learners:
+        lead.come(name, 0.0)
+    for name, learner in learners.items():
+        task = lead.next_for(name, 0)
+        assert task is not None
+        learner.take(*task)
+        answer = learner.answer if name != "n1" else learner.answer._replace(facts={**learner.answer.facts, "levels": "no JSON"})
+        assert lead.hear(name, 0, answer) is None
+    assert lead.advance(0.0)
+    assert set(lead.state.history[0].refused) == {"n1"}
+    assert "n1" in lead.asked
+
+
+def test_nodes_that_do_not_scale_alike_are_refused_at_once() -> None:
+    own = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
+    with pytest.raises(RecipeError, match="must scale alike"):
+        Lead(plan_of(own, FedAvg(rounds=1), 7), Quorum())
 
 
 def test_a_state_of_another_node_or_run_is_refused(tmp_path: Path) -> None:

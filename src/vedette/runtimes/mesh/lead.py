@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from vedette.errors import VedetteError
 from vedette.message import Memory, Message
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
-from vedette.runtimes.meetings import Attackers, Hearing
 from vedette.runtimes.mesh.course import course_of
+from vedette.runtimes.mesh.exchange import demand_common_scaling, exchanged
 from vedette.runtimes.phase import Phase, inbox_of, run_of
 
 __all__ = ["Lead", "Quorum", "Task"]
@@ -89,7 +88,7 @@ class Lead:
     CheckpointError
         The file is damaged or of another run.
     RecipeError
-        The plan names what there is not.
+        The plan names what there is not, or its nodes do not scale alike.
     """
 
     def __init__(
@@ -97,6 +96,7 @@ class Lead:
     ) -> None:
         self.run, self.quorum, self.checkpoint, self.on_round = run_of(plan), quorum, checkpoint, on_round
         self.course, self._mark = course_of(self.run), digest(plan)
+        demand_common_scaling(self.run)
         self.state = State({})
         if checkpoint is not None and checkpoint.exists():
             self.state = load_state(checkpoint, self._mark)
@@ -206,18 +206,7 @@ class Lead:
         """Exchange what was heard, and move on to the next step that ends in an exchange."""
         step = self.course[self.place]
         stage, state = self.run.stages[step.stage], self.state
-        phase = self._phase(sorted(self.heard))
-        hearing = Hearing(phase.strategy, phase.meetings(sorted(self.heard)), state.groups, Attackers())
-        for node in sorted(self.heard):
-            hearing.hear(node, self.heard[node])
-        received = 0
-        try:
-            received = phase.exchange(hearing, {}, state)
-        except VedetteError as error:
-            # What honest nodes answered is not lost for one that did not: the next round begins where this one did.
-            log.error("exchange failed", extra={"reason": str(error)})
-        for node, reason in hearing.refused.items():
-            log.warning("answer refused", extra={"node": node, "reason": reason})
+        hearing, received = exchanged(self._phase(sorted(self.heard)), self.heard, state)
         entry = Round(stage.name, step.round + 1, stage.strategy.rounds, self._loss(), hearing.sent, received, hearing.refused)
         self._entry = entry if self._entry is None else self._entry.plus(entry)
         state.phase += 1

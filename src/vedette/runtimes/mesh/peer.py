@@ -23,9 +23,9 @@ from vedette.errors import CheckpointError, MessageRefused, RecipeError
 from vedette.message import Message
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
-from vedette.runtimes.meetings import Attackers, Hearing, Meeting
 from vedette.runtimes.mesh.awaited import awaited_at, parts_of
 from vedette.runtimes.mesh.course import Step
+from vedette.runtimes.mesh.exchange import demand_common_scaling, exchanged
 from vedette.runtimes.mesh.lead import Quorum
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, inbox, key, place_of
@@ -94,6 +94,7 @@ class Peer:
         self.learner, self.session, self.run_name, self.nodes = learner, session, run, tuple(sorted(nodes))
         self.quorum, self.checkpoint, self.on_round = quorum, checkpoint, on_round
         self.most_bytes, self.precision, self.mark = most_bytes, precision, digest(plan)
+        demand_common_scaling(learner.run)
         if learner.run.topology.central:
             raise RecipeError("peers need a topology of peers, such as topology = 'full' or 'ring'; this one has a coordinator")
         if learner.node not in self.nodes:
@@ -165,13 +166,7 @@ class Peer:
         )
         heard, ahead = self._heard(place, [node for node in meeting.members if node != learner.node], pool)
         heard[learner.node] = learner.answer
-        members = tuple(sorted(heard))
-        hearing = Hearing(phase.strategy, {who: Meeting(members, (learner.node,))}, state.groups, Attackers())
-        for node in members:
-            hearing.hear(node, heard[node])
-        received = phase.exchange(hearing, {}, state)
-        for node, reason in hearing.refused.items():
-            log.warning("answer refused", extra={"node": node, "reason": reason})
+        hearing, received = exchanged(phase, heard, state, who, (learner.node,))
         if step.phase == phase.strategy.phases[-1]:
             entry = Round(stage.name, step.round + 1, phase.strategy.rounds, learner.loss, hearing.sent, received, hearing.refused)
             state.history.append(entry)

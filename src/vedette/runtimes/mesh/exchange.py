@@ -1,0 +1,75 @@
+"""The exchange among those who were heard, whatever one of them said."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from vedette.errors import RecipeError, VedetteError
+from vedette.message import Message
+from vedette.runtimes.checkpoint import State
+from vedette.runtimes.meetings import Attackers, Hearing, Meeting
+from vedette.runtimes.phase import Phase, Run
+
+__all__ = ["demand_common_scaling", "exchanged"]
+
+log = logging.getLogger(__name__)
+
+SPOILT = (VedetteError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What an exchange may raise over an answer that looks well and is not."""
+
+
+def exchanged(
+    phase: Phase, heard: Mapping[str, Message], state: State, who: str = "*", receivers: tuple[str, ...] = ()
+) -> tuple[Hearing, int]:
+    """Exchange, into the run's state; without one of those who were heard, if only that can be done.
+
+    Parameters
+    ----------
+    phase, state
+        Where the run stands.
+    heard
+        Answers by node.
+    who, receivers
+        Who carries the exchange out, and for whom; all who were heard unless it is said.
+
+    Returns
+    -------
+    tuple
+        What was heard of whom, and the bytes that a coordinator sends back.
+
+    Raises
+    ------
+    VedetteError
+        It cannot be done whoever is left out.
+    """
+    first: Exception | None = None
+    for left_out in (None, *sorted(heard)):
+        members = tuple(node for node in sorted(heard) if node != left_out)
+        hearing = Hearing(phase.strategy, {who: Meeting(members, receivers or members)}, state.groups, Attackers())
+        try:
+            for node in members:
+                hearing.hear(node, heard[node])
+            received = phase.exchange(hearing, {}, state)
+        except SPOILT as error:
+            first = first or error
+            continue
+        if left_out is not None:
+            hearing.refused[left_out] = f"node '{left_out}' says what nothing can be made of ({first})"
+        for node, reason in hearing.refused.items():
+            log.warning("answer refused", extra={"node": node, "reason": reason})
+        return hearing, received
+    assert first is not None
+    raise first if isinstance(first, VedetteError) else VedetteError(f"the exchange of '{phase.name}' failed: {first}") from first
+
+
+def demand_common_scaling(run: Run) -> None:
+    """Refuse a run whose messages nobody could check, because each node's networks follow from a scaling of its own.
+
+    Raises
+    ------
+    RecipeError
+        It is one.
+    """
+    if run.detector.scaling.fit == "local" and any(stage.strategy.channels for stage in run.stages):
+        raise RecipeError("on the mesh nodes must scale alike, so that what they send can be checked: scaling.fit = 'federated'")
