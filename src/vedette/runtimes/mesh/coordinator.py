@@ -86,7 +86,7 @@ class Coordinator:
         self._events = queue.SimpleQueue[tuple[str, Any]]()
         self._open: dict[str, _Question] = {}
         self._ended: set[str] = set()
-        self._inboxes: dict[int, bytes] = {}
+        self._encoded: tuple[int, Message, bytes] | None = None
 
     def serve(self, on_change: Callable[[Coordinator], None] = lambda _: None) -> None:
         """Lead the run to its end.
@@ -118,7 +118,7 @@ class Coordinator:
                 elif what == "alive" and about[1] == zenoh.SampleKind.DELETE:
                     self._gone(about[0].rpartition("/")[2], now)
                 while self.lead.advance(now):
-                    self._inboxes.clear()
+                    pass
                 self._tell(now)
                 if self.lead.over and not over:
                     over = now
@@ -199,13 +199,12 @@ class Coordinator:
 
     def _inbox(self, place: int, message: Message) -> bytes:
         """Encode what nodes are sent; what is for all of them once."""
-        if id(message) not in self._inboxes:
+        if self._encoded is None or self._encoded[0] != place or self._encoded[1] is not message:
             step = self.lead.course[place]
             stage = self.lead.run.stages[step.stage].name
             header = Header(run=self.mark, stage=stage, round=step.round, phase=step.phase, kind="inbox", node=self.name)
-            self._inboxes = {id(message): encode(header, message, self.precision)}
-            self._kept = message
-        return self._inboxes[id(message)]
+            self._encoded = place, message, encode(header, message, self.precision)
+        return self._encoded[2]
 
     def _reply(self, query: Any, what: str, payload: bytes) -> None:
         self.bytes_out += len(payload)
