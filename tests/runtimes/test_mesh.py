@@ -101,17 +101,15 @@ class Threads:
 
 def session_of(name: str, at: int, first: bool = False, coordinator: str = "") -> Any:
     where: dict[str, Any] = {"listen": (f"127.0.0.1:{at}",)} if first else {"connect": (f"127.0.0.1:{at}",)}
+    if coordinator:
+        where["listen"] = ()
     return open_session(MeshSettings(insecure=True, name=name, coordinator=coordinator, **where))[0]
 
 
-@pytest.mark.parametrize(
-    ("detector", "strategy"),
-    [(DENSE, FedAvg(rounds=3)), (DENSE, FedProx(rounds=2, mu=0.1)), (MIXED, FedAvg(rounds=3, sample=0.5)), (DUAL, MtadFl(rounds=2))],
-    ids=["fedavg", "fedprox", "sampled", "mtad-fl"],
-)
-def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
-    fleet, plan, at, threads = rows_for(detector), plan_of(detector, strategy, 7), port(), Threads()
-    lead, learners = Lead(plan, Quorum(5)), dict[str, Learner]()
+def led(plan: Any, fleet: Fleet) -> tuple[Lead, dict[str, Learner]]:
+    """Run a federation with a coordinator to its end; all nodes come at once."""
+    at, threads = port(), Threads()
+    lead, learners = Lead(plan, Quorum(len(fleet))), dict[str, Learner]()
 
     def coordinate() -> None:
         session = session_of("coordinator", at, first=True)
@@ -121,7 +119,7 @@ def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any,
     def learn(name: str) -> None:
         session = session_of(name, at, coordinator="coordinator")
         node = Node(session, name, "coordinator", "fleet")
-        learners[name] = Learner(node.plan(), name, FLEET[name])
+        learners[name] = Learner(node.plan(), name, fleet[name])
         node.carry_out(learners[name], plan)
         session.close()
 
@@ -129,10 +127,30 @@ def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any,
     for name in fleet:
         threads.begin(learn, name)
     threads.end()
+    return lead, learners
+
+
+@pytest.mark.parametrize(
+    ("detector", "strategy"),
+    [(DENSE, FedAvg(rounds=3)), (DENSE, FedProx(rounds=2, mu=0.1)), (MIXED, FedAvg(rounds=3, sample=0.5)), (DUAL, MtadFl(rounds=2))],
+    ids=["fedavg", "fedprox", "sampled", "mtad-fl"],
+)
+def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
+    fleet, plan = rows_for(detector), plan_of(detector, strategy, 7)
+    lead, learners = led(plan, fleet)
     expected = LocalRuntime(fleet).run(plan)
     for name in fleet:
         alike(expected.memories[name], learners[name].memory)
     assert [entry.sent for entry in lead.state.history] == [entry.sent for entry in expected.history]
+
+
+def test_fifty_that_come_at_once() -> None:
+    fleet = Fleet.of({f"n{place:02}": correlated(60, 5, place).normal() for place in range(50)})
+    plan = plan_of(DENSE, FedAvg(rounds=2), 7)
+    _, learners = led(plan, fleet)
+    expected = LocalRuntime(fleet).run(plan)
+    for name in fleet:
+        alike(expected.memories[name], learners[name].memory)
 
 
 @pytest.mark.parametrize(
