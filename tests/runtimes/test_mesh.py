@@ -263,6 +263,54 @@ def test_an_answer_that_looks_well_and_is_not_ends_no_exchange() -> None:
     assert "n1" in lead.asked
 
 
+def heard(lead: Lead, learners: dict[str, Learner], now: float, *who: str) -> None:
+    """Let nodes do what they are asked for, up to their next answer."""
+    for name in who:
+        learner = learners[name]
+        while (task := lead.next_for(name, learner.position)) is not None:
+            if not learner.take(*task).closing:
+                assert lead.hear(name, task.place, learner.answer) is None
+                break
+
+
+def test_a_phase_ends_with_a_quorum_at_its_deadline_and_late_answers_are_left_out(tmp_path: Path) -> None:
+    plan, names = plan_of(DENSE, FedAvg(rounds=3), 7), ("n0", "n1", "n2")
+    lead, learners = Lead(plan, Quorum(3, deadline=10.0, grace=5.0), tmp_path / "state"), {n: Learner(plan, n, FLEET[n]) for n in names}
+    for name in names:
+        assert not lead.asked
+        lead.come(name, 0.0)
+    heard(lead, learners, 0.0, "n0")
+    assert not lead.advance(9.0), "two of three must answer"
+    assert not lead.advance(11.0)
+    heard(lead, learners, 12.0, "n1")
+    assert not lead.advance(12.0), "n2 is there, and has time until the new deadline"
+    assert lead.advance(22.0)
+    late = learners["n2"]
+    late.take(0, Message())
+    assert "came late" in str(lead.hear("n2", 0, late.answer))
+    # It goes on with what it missed: the scaling that the others agreed on.
+    task = lead.next_for("n2", late.position)
+    assert task is not None
+    assert lead.course[task.place].closing
+    heard(lead, learners, 23.0, *names)
+    lead.go("n2", 23.0)
+    assert lead.advance(23.0)
+    assert "n2" in lead.asked, "it may be on its way back"
+    heard(lead, learners, 24.0, "n0", "n1")
+    assert not lead.advance(24.0)
+    assert lead.advance(29.0), "it was waited for long enough"
+    assert lead.asked == ("n0", "n1")
+    # Who leads next waits for all there were, and then goes on with enough of them.
+    after = Lead(plan, Quorum(3, deadline=10.0), tmp_path / "state")
+    assert after.place == lead.place
+    for name in ("n0", "n1"):
+        after.come(name, 100.0)
+    assert not after.advance(105.0)
+    assert not after.asked
+    after.advance(110.0)
+    assert after.asked == ("n0", "n1")
+
+
 def test_nodes_that_do_not_scale_alike_are_refused_at_once() -> None:
     own = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
     with pytest.raises(RecipeError, match="must scale alike"):

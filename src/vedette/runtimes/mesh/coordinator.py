@@ -161,7 +161,6 @@ class Coordinator:
 
     def _heard(self, node: str, place: int, query: Any) -> None:
         """Take an answer in."""
-        self.lead.present.add(node)
         if place != self.lead.place or node not in self.lead.asked:
             self.lead.hear(node, place, Message())
             return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from vedette.message import Memory, Message
+from vedette.message import Message
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.course import course_of
@@ -113,15 +113,12 @@ class Lead:
         """Whether nothing is left to exchange."""
         return self.place >= len(self.course)
 
-    @property
-    def memory(self) -> Mapping[str, Mapping[str, Memory]]:
-        """What each exchange remembered last, by stage."""
-        return self.state.exchanged
-
     def come(self, node: str, now: float) -> None:
         """Count a node in: from the next phase on, and in this one if it was asked before."""
         if node not in self.present:
             log.info("node is there", extra={"node": node})
+        if not self.present and not self.asked:
+            self._begun = now
         self.present.add(node)
         self._left.pop(node, None)
         if not self.asked and not self.over and len(self.present) >= self.quorum.nodes:
@@ -162,7 +159,13 @@ class Lead:
 
     def advance(self, now: float) -> bool:
         """Exchange if it is time to; return whether anything moved."""
-        if self.over or not self.asked:
+        if self.over:
+            return False
+        if not self.asked:
+            # Of those that there were before this one led, or before all were gone, some may be lost for good.
+            least = max(1, math.ceil(self.quorum.share * self.quorum.nodes))
+            if self.place and len(self.present) >= least and now - self._begun >= self.quorum.deadline:
+                self._begin(now)
             return False
         awaited = [node for node in self.asked if node not in self.heard and self._may_come(node, now)]
         late = now - self._begun >= self.quorum.deadline
@@ -181,13 +184,13 @@ class Lead:
         return node in self.present or now - self._left.get(node, -math.inf) < self.quorum.grace
 
     def _begin(self, now: float) -> None:
-        """Ask who is there for what comes next."""
+        """Ask who is there, or may be on its way back, for what comes next."""
         self.heard, self._begun = {}, now
         if self.over:
             self.asked = ()
             return
-        members = tuple(sorted(self.present))
-        self.asked = self._phase(members).takes_part() if members else ()
+        members = tuple(sorted({*self.present, *(node for node in self._left if self._may_come(node, now))}))
+        self.asked = self._phase(members).takes_part() if self.present else ()
 
     def _begin_again(self, now: float, late: bool) -> None:
         """Wait on; who came meanwhile is asked too."""
