@@ -48,6 +48,7 @@ STEPS = Optimiser(rate=0.01, batch=16)
 DENSE = Autoencoder(hidden=(4, 2), optimiser=STEPS)
 MIXED = Mlp(hidden=(4,), optimiser=STEPS)
 DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS)
+OWN = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
 FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, anomalies=0.2) for place in range(5)})
 
 
@@ -132,8 +133,14 @@ def led(plan: Any, fleet: Fleet) -> tuple[Lead, dict[str, Learner]]:
 
 @pytest.mark.parametrize(
     ("detector", "strategy"),
-    [(DENSE, FedAvg(rounds=3)), (DENSE, FedProx(rounds=2, mu=0.1)), (MIXED, FedAvg(rounds=3, sample=0.5)), (DUAL, MtadFl(rounds=2))],
-    ids=["fedavg", "fedprox", "sampled", "mtad-fl"],
+    [
+        (DENSE, FedAvg(rounds=3)),
+        (DENSE, FedProx(rounds=2, mu=0.1)),
+        (MIXED, FedAvg(rounds=3, sample=0.5)),
+        (DUAL, MtadFl(rounds=2)),
+        (OWN, FedAvg(rounds=2)),
+    ],
+    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling"],
 )
 def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
     fleet, plan = rows_for(detector), plan_of(detector, strategy, 7)
@@ -160,8 +167,9 @@ def test_fifty_that_come_at_once() -> None:
         (DENSE, GossipFedAvg(rounds=3), Ring()),
         (MIXED, P2pkSmote(rounds=2), Full()),
         (DUAL, MtadFl(rounds=2), Full()),
+        (OWN, GossipFedAvg(rounds=2), Full()),
     ],
-    ids=["gossip-fedavg", "ring", "p2pk-smote", "mtad-fl"],
+    ids=["gossip-fedavg", "ring", "p2pk-smote", "mtad-fl", "own-scaling"],
 )
 def test_among_peers_too(detector: Any, strategy: Any, topology: Any) -> None:
     fleet, plan, at, threads = rows_for(detector), plan_of(detector, strategy, 7, topology), port(), Threads()
@@ -311,10 +319,30 @@ def test_a_phase_ends_with_a_quorum_at_its_deadline_and_late_answers_are_left_ou
     assert after.asked == ("n0", "n1")
 
 
-def test_nodes_that_do_not_scale_alike_are_refused_at_once() -> None:
-    own = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
-    with pytest.raises(RecipeError, match="must scale alike"):
-        Lead(plan_of(own, FedAvg(rounds=1), 7), Quorum())
+@pytest.mark.parametrize("discount", [0.0, 0.5])
+def test_a_late_answer_is_left_out_or_weighs_less(discount: float) -> None:
+    plan, names = plan_of(DENSE, FedAvg(rounds=3), 7), ("n0", "n1", "n2")
+    lead = Lead(plan, Quorum(3, deadline=10.0, discount=discount))
+    learners = {name: Learner(plan, name, FLEET[name]) for name in names}
+    for name in names:
+        lead.come(name, 0.0)
+    heard(lead, learners, 0.0, *names)
+    assert lead.advance(0.0)
+    # n2 works on the first round, but is heard in the second only; the others are heard in both.
+    slow, task = learners["n2"], lead.next_for("n2", 1)
+    while task is not None and slow.take(*task).closing:
+        task = lead.next_for("n2", slow.position)
+    heard(lead, learners, 1.0, "n0", "n1")
+    assert lead.advance(11.0)
+    heard(lead, learners, 12.0, "n0", "n1")
+    assert lead.takes("n2", slow.answered) == bool(discount)
+    refused = lead.hear("n2", slow.answered, slow.answer)
+    assert (refused is None) == bool(discount)
+    assert not lead.advance(13.0), "it is there, and may still answer what is asked now"
+    assert lead.advance(22.0)
+    weights = np.array([learners[name].answer.facts["rows"] for name in names]) * (1.0, 1.0, discount)
+    answers = np.stack([learners[name].answer.vectors["model"].values for name in names]).astype(np.float64)
+    np.testing.assert_allclose(lead.state.inbox["*"].vectors["model"].values, weights @ answers / weights.sum(), rtol=1e-6)
 
 
 def test_a_state_of_another_node_or_run_is_refused(tmp_path: Path) -> None:

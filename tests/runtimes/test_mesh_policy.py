@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import vedette
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_mesh_wire import JSON, places, replaced
@@ -265,3 +266,17 @@ def test_the_policy_for_shared_points_allows_them(tmp_path: Path) -> None:
     run, given = run_of(asked), Message(tables={"received": np.zeros((2, 3), np.float32)})
     assert refuses(Phase(run, run.stages[1], 1, "train", ("a", "b")).work("a", given, {}), policy) is None
     assert refusals(PLAN, policy) == ["the policy does not allow the strategy 'fedavg' (strategies)"]
+
+
+def test_the_command_prints_a_policy_and_holds_recipes_against_it(tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    shown = vedette("policy", "show")
+    file.write_text(shown.stdout)
+    assert read_policy(file) == Policy()
+    assert vedette("policy", "check", "demo", "--policy", file).returncode == 0
+    file.write_text("most_rounds = 3\n")
+    assert "most_rounds = 3\n" in vedette("policy", "show", "--policy", file).stdout
+    refused = vedette("policy", "check", "demo", "--policy", file)
+    assert refused.returncode == 2
+    assert "refuses 'demo'" in refused.stderr
+    assert "(most_rounds)" in refused.stderr

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vedette.cli import compare, coordinator, data, explain, export, keys, leak, node, peer, recipes, run, score, worker
+from vedette.cli import compare, coordinator, data, explain, export, keys, leak, node, peer, policy, recipes, run, score, worker
 from vedette.errors import VedetteError
 from vedette.version import __version__
 
@@ -32,6 +32,7 @@ app.command("explain")(explain.explain)
 app.command("score")(score.score)
 app.command("worker")(worker.worker)
 app.add_typer(keys.app, name="keys")
+app.add_typer(policy.app, name="policy")
 app.command("coordinator")(coordinator.coordinator)
 app.command("node")(node.node)
 app.command("peer")(peer.peer)

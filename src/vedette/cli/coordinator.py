@@ -25,6 +25,9 @@ def coordinator(
     / 3,
     deadline: Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds a phase waits for nodes that are there.")] = 60.0,
     grace: Annotated[float, typer.Option("--grace", min=0, help="Seconds to wait for a node that is gone; it may come back.")] = 10.0,
+    discount: Annotated[
+        float, typer.Option("--discount", min=0, max=1, help="Weight of an answer for each round it is late; 0 leaves late ones out.")
+    ] = 0.0,
     linger: Annotated[float, typer.Option("--linger", min=0, help="Seconds after the end in which late nodes may still end too.")] = 10.0,
     out: Annotated[Path | None, typer.Option("--out", help="Where the state is kept (runs/mesh/RUN unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Root of all that is drawn.")] = 0,
@@ -51,7 +54,7 @@ def coordinator(
     plan = plan_of(chosen.detector, chosen.strategy, seed, trainer=chosen.trainer)
     folder = out or Path("runs") / "mesh" / run
 
-    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace), folder / "coordinator.state", round_told)
+    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told)
     session, name = open_session(settings_of(keys, insecure, listen, connect, insecure or _named(keys)))
     try:
         Coordinator(plan, lead, session, name, run, linger=linger).serve()

@@ -37,14 +37,21 @@ def memory_in(prepared: Message) -> Memory:
 
 
 def parts_of(run: Run, memory: Memory) -> dict[str, Part]:
-    """Return what travels on each channel of the rounds, by the scaling in a memory; nothing while there is none."""
+    """Return what travels on each channel of the rounds, by the scaling in a memory; nothing while there is none.
+
+    Where each node scales by itself, its networks follow from what only it knows: others must take what it sends as it comes, and
+    find out in the exchange whether it fits the rest.
+    """
+    channels = next(stage.strategy.channels for stage in run.stages if stage.name == "rounds")
+    if "scaling.about" not in memory and run.detector.scaling.fit == "local":
+        return {channel.name: Part(None, None) for channel in channels}
     if "scaling.about" not in memory or not isinstance(run.detector, NetworkDetector):
         return {}
     detector = run.detector.restored(memory)
     assert isinstance(detector, NetworkDetector)
     networks = detector.networks(detector.window.size * detector.scaler.width)
     found = {}
-    for channel in next(stage.strategy.channels for stage in run.stages if stage.name == "rounds"):
+    for channel in channels:
         layout = layout_of(networks[channel.role or detector.role]).part(channel.part, channel.holds)
         found[channel.name] = Part(layout.hash, layout.size)
     return found

@@ -161,7 +161,7 @@ class Coordinator:
 
     def _heard(self, node: str, place: int, query: Any) -> None:
         """Take an answer in."""
-        if place != self.lead.place or node not in self.lead.asked:
+        if not self.lead.takes(node, place):
             self.lead.hear(node, place, Message())
             return
         data = query.payload.to_bytes() if query.payload is not None else b""
@@ -171,7 +171,7 @@ class Coordinator:
 
     def _parts(self) -> Mapping[str, Part]:
         prepared = self.lead.state.closed.get("prepare", {}).get("*")
-        return {} if prepared is None else parts_of(self.lead.run, memory_in(prepared))
+        return parts_of(self.lead.run, {} if prepared is None else memory_in(prepared))
 
     def _gone(self, node: str, now: float) -> None:
         self.lead.go(node, now)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from vedette.errors import RecipeError, VedetteError
+from vedette.errors import VedetteError
 from vedette.message import Message
 from vedette.runtimes.checkpoint import State
 from vedette.runtimes.meetings import Attackers, Hearing, Meeting
-from vedette.runtimes.phase import Phase, Run
+from vedette.runtimes.phase import Phase
 
-__all__ = ["demand_common_scaling", "exchanged"]
+__all__ = ["exchanged"]
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +61,3 @@ def exchanged(
         return hearing, received
     assert first is not None
     raise first if isinstance(first, VedetteError) else VedetteError(f"the exchange of '{phase.name}' failed: {first}") from first
-
-
-def demand_common_scaling(run: Run) -> None:
-    """Refuse a run whose messages nobody could check, because each node's networks follow from a scaling of its own.
-
-    Raises
-    ------
-    RecipeError
-        It is one.
-    """
-    if run.detector.scaling.fit == "local" and any(stage.strategy.channels for stage in run.stages):
-        raise RecipeError("on the mesh nodes must scale alike, so that what they send can be checked: scaling.fit = 'federated'")

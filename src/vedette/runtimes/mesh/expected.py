@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class Part(NamedTuple):
-    """What a receiver knows of a channel: the layout of its vectors, and how many parameters these have."""
+    """What a receiver knows of a channel: the layout of its vectors, and how many parameters these have; None if it cannot know."""
 
-    layout: str
-    parameters: int
+    layout: str | None
+    parameters: int | None
 
 
 class Bound(NamedTuple):
@@ -126,10 +126,10 @@ class Expected(NamedTuple):
         if name not in self.channels:
             raise MessageRefused(f"channel {name!r:.60} is not expected")
         wanted, parameters = self.channels[name]
-        if layout != wanted:
+        if wanted is not None and layout != wanted:
             raise MessageRefused(f"channel '{name}' has the layout {layout!r:.40}, not '{wanted}'")
-        if values.shape != (parameters,):
-            raise MessageRefused(f"channel '{name}' has the shape {values.shape}, not {(parameters,)}")
+        if values.ndim != 1 or (parameters is not None and len(values) != parameters):
+            raise MessageRefused(f"channel '{name}' has the shape {values.shape}, not {(parameters,) if parameters else '(parameters,)'}")
         if values.dtype.name not in self.precisions:
             raise MessageRefused(f"channel '{name}' is sent in {values.dtype}, not in {' or '.join(sorted(self.precisions))}")
         if values.dtype != np.int8 and scale != 1:

@@ -12,7 +12,7 @@ from vedette.message import Message
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.course import course_of
-from vedette.runtimes.mesh.exchange import demand_common_scaling, exchanged
+from vedette.runtimes.mesh.exchange import exchanged
 from vedette.runtimes.phase import Phase, inbox_of, run_of
 
 __all__ = ["Lead", "Quorum", "Task"]
@@ -33,12 +33,15 @@ class Quorum(NamedTuple):
         Seconds from the beginning of a phase; with too few answers it begins anew.
     grace
         Seconds that a node which is gone is still waited for: it may be on its way back.
+    discount
+        What an answer to an earlier round still weighs, to the power of the rounds it is late, where a mean is weighted; 0 leaves it out.
     """
 
     nodes: int = 1
     share: float = 2 / 3
     deadline: float = 60.0
     grace: float = 10.0
+    discount: float = 0.0
 
 
 class Task(NamedTuple):
@@ -88,7 +91,7 @@ class Lead:
     CheckpointError
         The file is damaged or of another run.
     RecipeError
-        The plan names what there is not, or its nodes do not scale alike.
+        The plan names what there is not.
     """
 
     def __init__(
@@ -96,7 +99,6 @@ class Lead:
     ) -> None:
         self.run, self.quorum, self.checkpoint, self.on_round = run_of(plan), quorum, checkpoint, on_round
         self.course, self._mark = course_of(self.run), digest(plan)
-        demand_common_scaling(self.run)
         self.state = State({})
         if checkpoint is not None and checkpoint.exists():
             self.state = load_state(checkpoint, self._mark)
@@ -104,6 +106,7 @@ class Lead:
         self._left: dict[str, float] = {}
         self.asked: tuple[str, ...] = ()
         self.heard: dict[str, Message] = {}
+        self._late: dict[str, tuple[int, Message]] = {}
         self.place = self._place()
         self._begun = 0.0
         self._entry: Round | None = None
@@ -145,8 +148,27 @@ class Lead:
         """Tell whether a node that is at a position has answered what is not here: it shall say it again."""
         return position == self.place + 1 and node in self.asked and node not in self.heard
 
+    def takes(self, node: str, place: int) -> bool:
+        """Tell whether a node's answer to a step would be used: it is the step under way, or one of which late answers still count."""
+        if self.over or not place < len(self.course):
+            return False
+        return node in self.asked if place == self.place else self._late_by(place) > 0
+
+    def _late_by(self, place: int) -> int:
+        """Return by how many rounds an answer to a step is late, if it may be weighed by that; else 0."""
+        then, now = self.course[place], self.course[self.place]
+        stage = self.run.stages[now.stage]
+        weighed = all(channel.combine == "mean" and all(channel.weights) for channel in stage.strategy.channels)
+        like = (then.stage, then.phase, then.closing) == (now.stage, now.phase, now.closing)
+        return now.round - then.round if self.quorum.discount and stage.name == "rounds" and weighed and like else 0
+
     def hear(self, node: str, place: int, message: Message) -> str | None:
         """Take an answer in; return why it was left out, or None."""
+        if place != self.place and self.takes(node, place):
+            age = self._late_by(place)
+            self._late[node] = age, message
+            log.warning("answer late", extra={"node": node, "rounds": age, "weight": self.quorum.discount**age})
+            return None
         if place != self.place or self.over:
             reason = f"its answer to step {place} came late: step {self.place} is under way"
         elif node not in self.asked:
@@ -185,7 +207,7 @@ class Lead:
 
     def _begin(self, now: float) -> None:
         """Ask who is there, or may be on its way back, for what comes next."""
-        self.heard, self._begun = {}, now
+        self.heard, self._late, self._begun = {}, {}, now
         if self.over:
             self.asked = ()
             return
@@ -209,7 +231,12 @@ class Lead:
         """Exchange what was heard, and move on to the next step that ends in an exchange."""
         step = self.course[self.place]
         stage, state = self.run.stages[step.stage], self.state
-        hearing, received = exchanged(self._phase(sorted(self.heard)), self.heard, state)
+        # Who has answered this step too is heard with that.
+        late = {node: said for node, said in self._late.items() if node not in self.heard}
+        heard = {**self.heard, **{node: self._weighed(message, age) for node, (age, message) in late.items()}}
+        phase = self._phase(sorted(heard))
+        phase.turn = phase.turn._replace(staleness={node: age for node, (age, _) in late.items()})
+        hearing, received = exchanged(phase, heard, state)
         entry = Round(stage.name, step.round + 1, stage.strategy.rounds, self._loss(), hearing.sent, received, hearing.refused)
         self._entry = entry if self._entry is None else self._entry.plus(entry)
         state.phase += 1
@@ -224,6 +251,14 @@ class Lead:
         self.place = self._place()
         if self.checkpoint is not None:
             save_state(self.checkpoint, state, self._mark)
+
+    def _weighed(self, message: Message, age: int) -> Message:
+        """Return a late answer with less weight."""
+        weights = {weight for channel in self.run.stages[self.state.stage].strategy.channels for weight in channel.weights}
+        less = {
+            name: fact * self.quorum.discount**age for name, fact in message.facts.items() if name in weights and not isinstance(fact, str)
+        }
+        return message._replace(facts={**message.facts, **less})
 
     def _loss(self) -> float | None:
         """Return the mean of what nodes say of their training, weighted by rows."""

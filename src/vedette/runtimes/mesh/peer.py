@@ -25,7 +25,7 @@ from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.awaited import awaited_at, parts_of
 from vedette.runtimes.mesh.course import Step
-from vedette.runtimes.mesh.exchange import demand_common_scaling, exchanged
+from vedette.runtimes.mesh.exchange import exchanged
 from vedette.runtimes.mesh.lead import Quorum
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, inbox, key, place_of
@@ -94,7 +94,6 @@ class Peer:
         self.learner, self.session, self.run_name, self.nodes = learner, session, run, tuple(sorted(nodes))
         self.quorum, self.checkpoint, self.on_round = quorum, checkpoint, on_round
         self.most_bytes, self.precision, self.mark = most_bytes, precision, digest(plan)
-        demand_common_scaling(learner.run)
         if learner.run.topology.central:
             raise RecipeError("peers need a topology of peers, such as topology = 'full' or 'ring'; this one has a coordinator")
         if learner.node not in self.nodes:
