@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import environment, refused
+from test_arrivals import befallen, plan, replayed
 from test_cluster import FAULTS, PLAN, armed_in_training, fleet_with
 from test_workers import DENSE, FLEET, alike, gone, until
 
@@ -65,6 +66,12 @@ def test_a_run_on_ray_comes_to_the_same_whatever_befalls_its_workers(head: str, 
             assert incident.cause.startswith(cause)
             until(lambda pid=incident.pid: gone(pid), f"the worker that was {fault} is still there")
     assert not {os.getpid()} & set(pids(workers))
+
+
+def test_answers_are_taken_in_as_they_come(head: str, tmp_path: Path) -> None:
+    found = LocalRuntime(FLEET, workers=Workers(2, "cluster", ray=head)).run(plan())
+    alike(found, replayed(found, fleet=FLEET))
+    assert befallen(Workers(2, "cluster", ray=head, deadline=30.0), tmp_path / "armed", FAULTS["killed"][0]).cause.startswith("Ray lost it")
 
 
 def test_rows_lie_in_the_object_store_once(head: str, tmp_path: Path) -> None:

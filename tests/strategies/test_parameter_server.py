@@ -62,19 +62,55 @@ def test_weights_and_what_the_optimiser_remembers_are_averaged_by_rows():
 
 
 def test_the_server_moves_by_one_answer_at_a_time_the_less_the_staler_it_is():
-    """With α = 0.5 and a = 1: the first answer is the model; b began with version 0 as well, so its staleness is 1 and its share 0.25."""
+    """With α = 0.5 and a = 1, of two workers: the first answer is the model, and an answer that is one move late is not stale."""
     strategy = ParameterServer(mode="asynchronous", mixing=0.5, discount=1, rounds=9)
     first = strategy.exchange(turn(0), heard(strategy, {"a": answer([8], [4], 1)}), {})
     assert list(first.messages) == ["a"]
+    # b began with version 0 as well: one move late, share 0.5.
     second = strategy.exchange(turn(1), heard(strategy, {"b": answer([0], [0], 1)}), first.memory)
-    assert second.messages["b"].vectors["model"].values.tolist() == [6]
-    assert second.messages["b"].tables["optimiser.model.m"].tolist() == [3]
-    # b began with what it was sent just now: staleness 0, share 0.5.
+    assert second.messages["b"].vectors["model"].values.tolist() == [4]
+    assert second.messages["b"].tables["optimiser.model.m"].tolist() == [2]
+    # b began with what it was sent just now: not late at all.
     third = strategy.exchange(turn(2), heard(strategy, {"b": answer([0], [0], 1)}), second.memory)
-    assert third.messages["b"].vectors["model"].values.tolist() == [3]
-    # a was sent version 1 and it is version 3 now: staleness 2, share 1/6.
-    last = strategy.exchange(turn(8), heard(strategy, {"a": answer([9], [0], 1)}), third.memory)
+    assert third.messages["b"].vectors["model"].values.tolist() == [2]
+    # a was sent version 1 and it is version 3 now: one more than b's turn takes, share 0.25.
+    last = strategy.exchange(turn(8), heard(strategy, {"a": answer([10], [0], 1)}), third.memory)
     assert last.messages["*"].vectors["model"].values.tolist() == [4]
+
+
+def test_workers_that_take_turns_go_as_far_as_with_a_synchronous_server():
+    """Each goes one further than it was sent; of three by turns the server then goes three further in nine answers, as in three rounds."""
+    strategy, ours, sent = ParameterServer(mode="asynchronous", rounds=99), {}, dict.fromkeys("abc", 0.0)
+    for round in range(60):
+        node = "abc"[round % 3]
+        told = Turn(round, "train", ("a", "b", "c"), {}, stream(0))
+        reply = strategy.exchange(told, heard(strategy, {node: answer([sent[node] + 1], [0], 1)}), ours)
+        ours, sent[node] = reply.memory, float(reply.messages[node].vectors["model"].values[0])
+    assert ours["model"] == pytest.approx(20)
+
+
+def test_an_answer_that_is_staler_than_the_bound_is_left_out():
+    """Each answer but b's second is two moves of the server late at the most."""
+    strategy, ours = ParameterServer(mode="asynchronous", mixing=0.5, discount=0, bound=2, rounds=9), {}
+    for round, (node, weight, version, now) in enumerate(
+        [("b", 8, 1, 8), ("a", 0, 2, 4), ("a", 0, 3, 2), ("a", 0, 4, 1), ("b", 99, 4, 1), ("b", 3, 5, 2)]
+    ):
+        reply = strategy.exchange(turn(round), heard(strategy, {node: answer([weight], [0], 1)}), ours)
+        ours = reply.memory
+        assert (ours["version"], ours[f"sent.{node}"]) == (version, version)
+        assert reply.messages[node].vectors["model"].values.tolist() == [now]
+
+
+def test_an_order_of_arrivals_is_whole():
+    given = ParameterServer(mode="asynchronous", order=["b", "a"])
+    assert (given.rounds, given.over([100, 100], 50).rounds, given.arrivals) == (2, 2, ("b", "a"))
+    assert ParameterServer(mode="asynchronous", rounds=2).arrivals == ()
+    assert ParameterServer().arrivals is None
+    for settings in ({"mode": "asynchronous", "rounds": 3}, {}):
+        with pytest.raises(ValueError, match="an order of arrivals is for an asynchronous server, one a round"):
+            ParameterServer(order=["b", "a"], **settings)
+    with pytest.raises(RecipeError, match="an answer of 'b' shall arrive in round 1, which is no node of this run"):
+        LocalRuntime(shards(90, 3)[1]).run(plan_of(ADAM, given, 7))
 
 
 def test_rounds_follow_from_epochs_and_a_step_of_all_sees_what_one_of_one_machine_does():
@@ -121,6 +157,11 @@ def test_arrivals_are_drawn_from_the_seed_and_in_the_end_all_have_the_same():
     assert not np.array_equal(weights[0], other.memories["w0"]["network.model"])
     server = first.exchanged["rounds"]["*"]
     assert server["version"] == strategy.rounds == 125
+    # Drawn, it is a run of that order like any other.
+    order = [node for entry in first.history for node in entry.late]
+    told = LocalRuntime(dealt).run(plan_of(ADAM, strategy.model_copy(update={"order": tuple(order)}), 7))
+    assert told.history == first.history
+    assert np.array_equal(told.memories["w0"]["network.model"], weights[0])
     assert {key for key in server if key.startswith("sent.")} == {"sent.w0", "sent.w1", "sent.w2"}
     losses = [entry.loss for entry in first.history if entry.stage == "rounds"]
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])

@@ -54,7 +54,8 @@ class Watch:
         dict
             ``seconds`` of all; ``first_epoch`` from the beginning (with starting workers and fitting the scaling) and ``later_epochs``,
             each (both None for a run that was resumed); ``chief_cpu``, processor seconds of this process, and ``worker_cpu``, of those it
-            began (None where these cannot be seen); ``bytes`` that nodes sent and received; ``loss`` of each epoch.
+            began (None where these cannot be seen); ``bytes`` that nodes sent and received; ``loss`` of each epoch; ``arrivals``, whose
+            answers were taken in, where that was one by one (`Round.late`).
         """
         seconds, chief, others = time.perf_counter() - self._begun, time.process_time() - self._chief, _seconds_of_others()
         rounds = [entry for entry in outcome.history if entry.stage == "rounds"]
@@ -70,6 +71,7 @@ class Watch:
             "worker_cpu": None if others is None or self._others is None else others - self._others,
             "bytes": sum(entry.sent + entry.received for entry in outcome.history),
             "loss": by_lap(losses, epochs),
+            **({"arrivals": arrivals} if (arrivals := [node for entry in rounds for node in entry.late]) else {}),
         }
 
 

@@ -13,10 +13,13 @@ from vedette.errors import RecipeError
 from vedette.message import Memory
 from vedette.runtimes.cluster.incident import Incident
 from vedette.runtimes.meetings import Attackers
+from vedette.runtimes.privacy import private_stages
 from vedette.runtimes.topology import TOPOLOGIES, Server, Topology
 from vedette.settings import build, describe
 from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
+from vedette.strategies.chain.chained import chained
+from vedette.strategies.chain.privacy import noise_of
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 from vedette.training.cohort.trainer import CohortTrainer
@@ -59,6 +62,11 @@ class Round(NamedTuple):
         Payload bytes: answers to the coordinator and back from it; among peers all is sent, an answer once for each peer that hears it.
     refused
         Node -> why its answer was left out.
+    late
+        Node -> how many rounds there were between what it was sent and its answer, where these are taken in one by one
+        (`Strategy.arrivals`).
+    epsilon
+        What all up to this round costs in privacy, where there is a budget.
     """
 
     stage: str
@@ -68,6 +76,8 @@ class Round(NamedTuple):
     sent: int
     received: int
     refused: Mapping[str, str] = {}
+    late: Mapping[str, int] = {}
+    epsilon: float | None = None
 
     def plus(self, phase: Round) -> Round:
         """Return this round with what happened in one more phase of it."""
@@ -76,6 +86,7 @@ class Round(NamedTuple):
             sent=self.sent + phase.sent,
             received=self.received + phase.received,
             refused={**self.refused, **phase.refused},
+            late={**self.late, **phase.late},
         )
 
 
@@ -165,8 +176,13 @@ def plan_of(
             raise RecipeError(f"detector '{name}' learns in one step: take the strategy 'merge'")
         raise RecipeError(f"the strategy 'merge' is for detectors that learn in one step, such as 'pca'; '{name}' is trained in rounds")
     demand_fitting(detector, strategy)
-    prepare = Prepare(scaling=detector.scaling)
-    calibrate = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
+    chained(strategy)
+    prepare: Strategy = Prepare(scaling=detector.scaling)
+    calibrate: Strategy = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
+    if strategy.privacy is not None:
+        prepare, strategy, calibrate = private_stages(detector, strategy, strategy.privacy)
+    elif (noise := noise_of(strategy)) is not None and noise.multiplier is None:
+        raise RecipeError("how much noise? Say its multiplier, or a budget: [privacy] epsilon = 8")
     stages = {"prepare": prepare, "rounds": strategy, "calibrate": calibrate}
     return {
         "schema": "vedette.plan/1",
@@ -208,7 +224,9 @@ def stages_of(plan: Plan) -> tuple[Federable, list[Stage]]:
     detector = build(DETECTORS, plan["detector"], "plan, detector")
     if not isinstance(detector, Federable):
         raise RecipeError(f"detector '{plan['detector']['name']}' cannot be learned together: fit it at one place")
-    return detector, [Stage(part["stage"], build(STRATEGIES, part["strategy"], f"plan, {part['stage']}")) for part in plan["stages"]]
+    return detector, [
+        Stage(part["stage"], chained(build(STRATEGIES, part["strategy"], f"plan, {part['stage']}"))) for part in plan["stages"]
+    ]
 
 
 def digest(plan: Plan) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
@@ -16,7 +17,7 @@ from vedette.runtimes.base import OnRound, Outcome, Plan, Round, Stage, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.meetings import Hearing
 from vedette.runtimes.phase import Phase, Run, inbox_of, run_of
-from vedette.runtimes.workers import Workers, one_thread
+from vedette.runtimes.workers import Carried, Workers, one_thread
 from vedette.training.task import Job, Work
 
 __all__ = ["LocalRuntime", "OnNodes"]
@@ -26,7 +27,7 @@ OnNodes: TypeAlias = Callable[[int, int], None]
 
 
 class LocalRuntime:
-    """Runs all nodes of a fleet on this machine, checkpointed after every round.
+    """Runs all nodes of a fleet on this machine, checkpointed after every round; where a round is one answer, after one for each node.
 
     Parameters
     ----------
@@ -89,10 +90,13 @@ class LocalRuntime:
             on_round(state.history[-1], lambda: self._ended(run, state))
         while state.stage < len(stages):
             stage = stages[state.stage]
-            while state.round < stage.strategy.rounds:
-                self._round(run, stage, state)
-                self._keep(state, mark)
-                on_round(state.history[-1], lambda: self._ended(run, state))
+            # Where a round is one answer, writing after each would take longer than the answers do.
+            every = 1 if stage.strategy.arrivals is None else len(self.fleet)
+            with contextlib.closing(self._rounds(run, stage, state)) as rounds:
+                for _ in rounds:
+                    if state.round % every == 0:
+                        self._keep(state, mark)
+                    on_round(state.history[-1], lambda: self._ended(run, state))
             self._close(run, stage, state)
             self._keep(state, mark)
         return Outcome(state.memories, state.history, state.exchanged, self.workers.incidents[before:])
@@ -128,41 +132,98 @@ class LocalRuntime:
             self._close(run, stage, copy)
         return copy.memories
 
-    def _round(self, run: Run, stage: Stage, state: State) -> None:
+    def _rounds(self, run: Run, stage: Stage, state: State) -> Generator[None, None, None]:
+        """Go through what rounds are left of a stage."""
+        if self.workers.away and run.topology.central and len(self.fleet) > 1 and stage.strategy.arrivals == ():
+            yield from self._arrivals(run, stage, state)
+        while state.round < stage.strategy.rounds:
+            self._round(run, stage, state)
+            yield
+
+    def _arrivals(self, run: Run, stage: Stage, state: State) -> Generator[None, None, None]:
+        """Go through rounds as answers come: each node is sent what comes of its own and goes on, while the others are at work."""
+        (name,) = stage.strategy.phases
+        starts: dict[str, Message] = {}
+
+        def sent(node: str) -> Phase:
+            return Phase(run, stage, state.round, name, self.fleet.nodes).as_sent(node, state.history)
+
+        # Of a run that is resumed, who waited longest goes first.
+        due = deque(sorted(self.fleet, key=lambda node: sent(node).round))
+
+        def jobs() -> Iterator[tuple[int, Job] | None]:
+            while state.round < stage.strategy.rounds:
+                if not due:
+                    yield None
+                    continue
+                node = due.popleft()
+                phase = sent(node)
+                for job in self._watched(phase, self._jobs(phase, state, [node]), starts):
+                    yield phase.round, job
+
+        trainer, channels = run.trainer, stage.strategy.channels
+        with contextlib.closing(self.workers.as_they_come(trainer, run.detector, jobs(), channels, run.seed, name)) as come:
+            for carried in come:
+                self._round(run, stage, state, carried, starts)
+                due.append(carried[0])
+                yield
+
+    def _round(self, run: Run, stage: Stage, state: State, come: Carried | None = None, starts: dict[str, Message] | None = None) -> None:
         entry = Round(stage.name, state.round + 1, stage.strategy.rounds, None, 0, 0)
         for phase in stage.strategy.phases:
-            entry = entry.plus(self._phase(run, stage, phase, state))
+            entry = entry.plus(self._phase(run, stage, phase, state, come=come, starts=starts))
         state.round += 1
-        state.history.append(entry)
+        state.history.append(entry._replace(epsilon=run.spent(state.stage, state.round)))
 
-    def _phase(self, run: Run, stage: Stage, name: str, state: State, closing: bool = False) -> Round:
-        """Let every node work and answer, then exchange; return what happened."""
+    def _phase(
+        self,
+        run: Run,
+        stage: Stage,
+        name: str,
+        state: State,
+        closing: bool = False,
+        come: Carried | None = None,
+        starts: dict[str, Message] | None = None,
+    ) -> Round:
+        """Let every node work and answer, or take in what has come, then exchange; return what happened."""
         phase = Phase(run, stage, state.round, name, self.fleet.nodes, closing)
-        nodes, starts = phase.takes_part(), dict[str, Message]()
+        nodes, starts = phase.takes_part() if come is None else (come[0],), {} if starts is None else starts
+        alone = phase.strategy.arrivals is not None and not closing
+        begun = phase.as_sent(nodes[0], state.history) if alone else phase
         hearing = Hearing(phase.strategy, phase.meetings(nodes), state.groups, phase.attackers)
         self.on_nodes(0, len(nodes))
-        told = self._alike(phase, state, nodes, hearing) if phase.forgets and hearing.sums and self.workers.here else None
-        weighted, rows = told or self._each(phase, state, nodes, hearing, starts)
-        entry = Round(stage.name, state.round + 1, phase.strategy.rounds, weighted / rows if rows else None, 0, 0)
+        together = phase.forgets and not alone and hearing.sums and self.workers.here
+        told = self._alike(phase, state, nodes, hearing) if together else None
+        if told is None:
+            carried = self._carried(begun, state, nodes, starts) if come is None else (each for each in (come,))
+            told = self._each(begun, state, hearing, carried, len(nodes))
+        weighted, rows = told
+        late = {nodes[0]: phase.round - begun.round} if alone else {}
+        entry = Round(stage.name, state.round + 1, phase.strategy.rounds, weighted / rows if rows else None, 0, 0, late=late)
         if closing:
             return entry
         received = phase.exchange(hearing, starts, state)
         return entry._replace(sent=hearing.sent, received=received, refused=hearing.refused)
 
-    def _each(self, phase: Phase, state: State, nodes: Sequence[str], hearing: Hearing, starts: dict[str, Message]) -> tuple[float, float]:
-        """Have nodes work and answer one by one; return the sum of their losses, weighted by rows, and of their rows."""
-        run, weighted, rows = phase.run, 0.0, 0.0
-        jobs = self._watched(phase, self._jobs(phase, state, nodes), starts)
-        carried = self.workers.run(run.trainer, run.detector, jobs, len(nodes), phase.strategy.channels, run.seed, phase.round, phase.name)
+    def _carried(self, phase: Phase, state: State, nodes: Sequence[str], starts: dict[str, Message]) -> Generator[Carried, None, None]:
+        """Have nodes work."""
+        run, jobs = phase.run, self._watched(phase, self._jobs(phase, state, nodes), starts)
+        return self.workers.run(run.trainer, run.detector, jobs, len(nodes), phase.strategy.channels, run.seed, phase.round, phase.name)
+
+    def _each(
+        self, phase: Phase, state: State, hearing: Hearing, carried: Generator[Carried, None, None], count: int
+    ) -> tuple[float, float]:
+        """Have nodes answer one by one; return the sum of their losses, weighted by rows, and of their rows."""
+        weighted, rows = 0.0, 0.0
         with contextlib.closing(carried):
             for number, (node, done, memory) in enumerate(carried, 1):
                 message, state.memories[node] = phase.answer(node, done, memory)
                 if not phase.closing:
                     hearing.hear(node, message)
                 if "loss" in done.answers.facts:
-                    count = float(done.answers.facts["rows"])
-                    weighted, rows = weighted + count * float(done.answers.facts["loss"]), rows + count
-                self.on_nodes(number, len(nodes))
+                    held = float(done.answers.facts["rows"])
+                    weighted, rows = weighted + held * float(done.answers.facts["loss"]), rows + held
+                self.on_nodes(number, count)
         return weighted, rows
 
     def _alike(self, phase: Phase, state: State, nodes: Sequence[str], hearing: Hearing) -> tuple[float, float] | None:

@@ -6,20 +6,24 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from vedette.detectors.network import NetworkDetector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable, RecipeError
-from vedette.message import Memory, Message, bytes_of
-from vedette.runtimes.base import Plan, Stage, stages_of
+from vedette.message import Channel, Memory, Message, bytes_of
+from vedette.runtimes.base import Plan, Round, Stage, stages_of
 from vedette.runtimes.checkpoint import State
 from vedette.runtimes.meetings import Attackers, Hearing, Meeting, meetings
+from vedette.runtimes.privacy import spent_after
 from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.seeds import stream
 from vedette.settings import build, validated
-from vedette.strategies.base import Strategy, Turn
-from vedette.training.task import Done, Trainer, Work
+from vedette.strategies.base import First, Strategy, Turn
+from vedette.strategies.chain.chained import plain
+from vedette.training.layout import Layout, initial, layout_of
+from vedette.training.task import Done, Layers, Trainer, Work
 from vedette.training.trainers import TRAINERS
 
-__all__ = ["Phase", "Run", "inbox_of", "run_of"]
+__all__ = ["Phase", "Run", "inbox_of", "layouts_of", "networks_of", "run_of"]
 
 
 class Run(NamedTuple):
@@ -31,6 +35,12 @@ class Run(NamedTuple):
     attackers: Attackers
     trainer: Trainer
     seed: int
+
+    def spent(self, stage: int, rounds: int) -> float | None:
+        """Return the epsilon of all up to a round of a stage, where there is a budget."""
+        strategies = [plain(stage.strategy) for stage in self.stages]
+        privacy = next((strategy.privacy for strategy in strategies if strategy.privacy is not None), None)
+        return None if privacy is None else spent_after(strategies, stage, rounds, privacy.delta)
 
 
 def run_of(plan: Plan) -> Run:
@@ -52,6 +62,19 @@ def run_of(plan: Plan) -> Run:
     )
 
 
+def networks_of(detector: NetworkDetector, memory: Memory) -> Mapping[str, Layers]:
+    """Return a node's networks, by role, as they follow from the scaling in its memory."""
+    own = detector.restored(memory)
+    assert isinstance(own, NetworkDetector)
+    return own.networks(own.window.size * own.scaler.width)
+
+
+def layouts_of(detector: NetworkDetector, channels: Sequence[Channel], memory: Memory) -> dict[str, Layout]:
+    """Return how parameters lie on each channel, by the scaling in a memory."""
+    networks = networks_of(detector, memory)
+    return {c.name: layout_of(networks[c.role or detector.role]).part(c.part, c.holds) for c in channels}
+
+
 class Phase:
     """A phase of a round, or one that closes a stage, where nothing is exchanged.
 
@@ -71,11 +94,26 @@ class Phase:
 
     def __init__(self, run: Run, stage: Stage, round: int, name: str, nodes: Sequence[str], closing: bool = False) -> None:
         self.run, self.stage, self.round, self.name, self.closing = run, stage, round, name, closing
+        self._firsts: dict[str, Mapping[str, First]] = {}
         self._path = run.seed, "stage", stage.name, "round", round
-        self.turn = Turn(round, name, tuple(nodes), {}, self._stream("exchange", name))
+        self.turn = Turn(round, name, tuple(nodes), {}, self._stream("exchange", name), seed=run.seed, candidates=len(nodes))
 
     def _stream(self, *path: Any) -> Any:
         return partial(stream, *self._path, *path)
+
+    def _first(self, memory: Memory) -> Mapping[str, First]:
+        """Return the first weights of a node's networks, by channel; nodes that scale alike share them."""
+        detector, about = self.run.detector, str(memory["scaling.about"])
+        assert isinstance(detector, NetworkDetector)
+        if about not in self._firsts:
+            networks, found = networks_of(detector, memory), dict[str, First]()
+            for channel in self.strategy.channels:
+                layers = networks[channel.role or detector.role]
+                whole, layout = initial(layers, stream(self.run.seed, "initial", channel.role or detector.role)), layout_of(layers)
+                part = layout.part(channel.part, channel.holds)
+                found[channel.name] = First(part.flat(layout.arrays(whole)), [entry.shape for entry in part.entries])
+            self._firsts[about] = found
+        return self._firsts[about]
 
     @property
     def strategy(self) -> Strategy:
@@ -93,9 +131,31 @@ class Phase:
         return self.run.attackers if self.stage.name == "rounds" and not self.closing else Attackers()
 
     def takes_part(self) -> tuple[str, ...]:
-        """Return the nodes that work."""
-        nodes = self.turn.receivers
-        return nodes if self.closing else tuple(self.strategy.takes_part(nodes, self._stream("sample")))
+        """Return the nodes that work.
+
+        Raises
+        ------
+        RecipeError
+            An order of arrivals that names somebody else.
+        """
+        nodes, order = self.turn.receivers, self.strategy.arrivals
+        if self.closing:
+            return nodes
+        if order:
+            if order[self.round] not in nodes:
+                raise RecipeError(
+                    f"an answer of '{order[self.round]}' shall arrive in round {self.round + 1}, which is no node of this run"
+                )
+            return (order[self.round],)
+        return tuple(self.strategy.takes_part(nodes, self._stream("sample")))
+
+    def as_sent(self, node: str, history: Sequence[Round]) -> Phase:
+        """Return the phase as it was when a node was sent what it sets out from: in the round after its last answer.
+
+        Where answers are taken in one by one a node does not know in which round its own will be.
+        """
+        mine = (entry.number for entry in reversed(history) if entry.stage == self.stage.name and node in entry.late)
+        return Phase(self.run, self.stage, next(mine, 0), self.name, self.turn.receivers)
 
     def meetings(self, members: Sequence[str]) -> dict[str, Meeting]:
         """Return the exchanges among those that take part; a peer that does not meets nobody."""
@@ -116,7 +176,7 @@ class Phase:
         RecipeError
             The plan's trainer cannot do it.
         """
-        own = self.turn._replace(node=node, rng=self._stream(self.name, "work", node))
+        own = self.turn._replace(node=node, rng=self._stream(self.name, "work", node), first=partial(self._first, memory))
         return self.demand_doable(self.strategy.work(own, inbox, memory))
 
     def demand_doable(self, work: Work) -> Work:
@@ -134,7 +194,7 @@ class Phase:
         DataUnusable
             Its rows are good for no answer.
         """
-        own = self.turn._replace(node=node, rng=self._stream(self.name, "answer", node))
+        own = self.turn._replace(node=node, rng=self._stream(self.name, "answer", node), first=partial(self._first, memory))
         try:
             message, memory = self.strategy.answer(own, done, memory)
         except DataUnusable as error:

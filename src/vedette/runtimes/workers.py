@@ -26,7 +26,7 @@ from vedette.training.layout import layout_of
 from vedette.training.task import Done, Job, Trainer
 from vedette.training.trainers import TRAINERS
 
-__all__ = ["Workers", "one_thread"]
+__all__ = ["Carried", "Workers", "one_thread"]
 
 Carried: TypeAlias = tuple[str, Done, Memory]
 
@@ -82,11 +82,12 @@ class Workers:
         self.away = runtime == "cluster"
         self.count = count if count or ray is not None else cores()
         self.dispatch = Dispatch(Hiring(self.count, ray, memory), least, deadline, on_incident)
+        self._leading = False
 
     @property
     def here(self) -> bool:
-        """Whether this process does all by itself."""
-        return not self.away and self.count == 1
+        """Whether this process does all by itself; what comes up while answers are taken in one by one too, for workers are at work."""
+        return self._leading or (not self.away and self.count == 1)
 
     @property
     def incidents(self) -> Sequence[Incident]:
@@ -127,7 +128,7 @@ class Workers:
         def size(workers: int) -> int:
             return trainer.unit * max(1, min(trainer.most // trainer.unit, nodes // (trainer.unit * workers * SHARES)))
 
-        def share(pool: Pool) -> tuple[Iterator[Unit], int]:
+        def share(pool: Pool) -> tuple[Iterator[Unit | None], int]:
             together = size(pool.size)
             return _units(told, detector, jobs, together, pool), pool.size * max(2, AHEAD // together)
 
@@ -139,6 +140,41 @@ class Workers:
         with one_thread():
             for done in self.dispatch.run(share, f"{phase}, round {round + 1}"):
                 yield from done
+
+    def as_they_come(
+        self,
+        trainer: Trainer,
+        detector: Federable,
+        jobs: Iterable[tuple[int, Job] | None],
+        channels: Sequence[Channel],
+        seed: int,
+        phase: str,
+    ) -> Generator[Carried, None, None]:
+        """Do the work of nodes that do not wait for each other, each by itself, away from here; see `run`.
+
+        Parameters
+        ----------
+        jobs
+            Each with its round; None: there is none until a result was taken. When they end, what is still under way is let go.
+
+        Yields
+        ------
+        tuple
+            See `run`; in the order in which they are done.
+        """
+
+        def share(pool: Pool) -> tuple[Iterator[Unit | None], int]:
+            expected = _Expected(detector, channels)
+            parts = describe(DETECTORS, detector), describe(TRAINERS, trainer), tuple(channels), seed
+            return (None if due is None else _unit(_Told(*parts, due[0], phase), expected, [due[1]], pool) for due in jobs), pool.size
+
+        self._leading = True
+        try:
+            with one_thread():
+                for (done,) in self.dispatch.run(share, phase, as_they_come=True):
+                    yield done
+        finally:
+            self._leading = False
 
 
 class _Told(NamedTuple):
@@ -155,9 +191,14 @@ class _Told(NamedTuple):
 def _units(told: _Told, detector: Federable, jobs: Iterable[Job], size: int, pool: Pool) -> Iterator[Unit]:
     each, expected = iter(jobs), _Expected(detector, told.channels)
     while several := list(islice(each, size)):
-        nodes = tuple(job.node for job in several)
-        name = f"node '{nodes[0]}'" if len(nodes) == 1 else f"nodes '{nodes[0]}' to '{nodes[-1]}'"
-        yield Unit(name, packed(pool.shelf, (_carry_out, (told, several))), partial(expected.fault, nodes))
+        yield _unit(told, expected, several, pool)
+
+
+def _unit(told: _Told, expected: _Expected, several: Sequence[Job], pool: Pool) -> Unit:
+    nodes = tuple(job.node for job in several)
+    name = f"node '{nodes[0]}'" if len(nodes) == 1 else f"nodes '{nodes[0]}' to '{nodes[-1]}'"
+    step = f"{told.phase}, round {told.round + 1}"
+    return Unit(name, step, packed(pool.shelf, (_carry_out, (told, several))), partial(expected.fault, nodes))
 
 
 class _Expected:

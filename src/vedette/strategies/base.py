@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from pydantic import Field
 
 from vedette.message import Array, Channel, Memory, Message, Vector
 from vedette.registry import Registry
-from vedette.settings import Settings
+from vedette.settings import Settings, named
+from vedette.strategies.budget import Privacy
 from vedette.training.task import Done, Work
 
-__all__ = ["STRATEGIES", "Reply", "Strategy", "Turn", "View"]
+__all__ = ["LINKS", "STRATEGIES", "AnyLink", "First", "Reply", "Strategy", "Turn", "View"]
 
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "strategy",
@@ -31,8 +32,39 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",
+        "private-prepare": "vedette.strategies.private:PrivatePrepare",
+        "private-calibrate": "vedette.strategies.private:PrivateCalibrate",
     },
 )
+
+
+LINKS: Registry[type[Settings]] = Registry(
+    "link",
+    {
+        "clip": "vedette.strategies.chain.clip:Clip",
+        "noise": "vedette.strategies.chain.noise:Noise",
+        "compress": "vedette.strategies.chain.compress:Compress",
+        "mask": "vedette.strategies.chain.mask:Mask",
+    },
+)
+"""Links of the chain: each a `vedette.strategies.chain.link.Link`."""
+
+AnyLink: TypeAlias = Annotated[Settings, *named(LINKS)]
+
+
+class First(NamedTuple):
+    """What a node knows of a channel before anything was learned.
+
+    Attributes
+    ----------
+    vector
+        The first weights.
+    shapes
+        Of the arrays it consists of, in order.
+    """
+
+    vector: Vector
+    shapes: Sequence[tuple[int, ...]]
 
 
 class Turn(NamedTuple):
@@ -52,6 +84,12 @@ class Turn(NamedTuple):
         Makes a random stream, the same each time: the node's own in `work` and in `answer`, the exchange's own in `exchange`.
     node
         Whose turn it is; "" for the exchange.
+    seed
+        Of the run: what all parties know.
+    candidates
+        How many nodes there were for a round, of whom those that take part were drawn.
+    first
+        Returns the first weights of the node's networks, by channel, as they are drawn from the seed; a node alone knows them.
     """
 
     round: int
@@ -60,6 +98,9 @@ class Turn(NamedTuple):
     staleness: Mapping[str, int]
     rng: Callable[[], np.random.Generator]
     node: str = ""
+    seed: int = 0
+    candidates: int = 0
+    first: Callable[[], Mapping[str, First]] = dict
 
 
 class View(Protocol):
@@ -125,6 +166,12 @@ class Strategy(Settings, ABC):
     sample
         Share of the nodes that take part in a round, drawn anew for each, all with the same chance; at least one node. The others keep what
         they had.
+    draw
+        How these are drawn: ``"fixed"``, always as many; ``"poisson"``, each node by itself.
+    chain
+        What is done to all that nodes send in a round before it leaves them, link after link (`vedette.strategies.chain`).
+    privacy
+        What all that nodes tell in a run may cost; the chain needs noise then.
     """
 
     relayed: ClassVar[bool] = False
@@ -137,11 +184,18 @@ class Strategy(Settings, ABC):
     """Whether every round begins with networks that a coordinator sent, so that nodes need not keep their own."""
     alike: ClassVar[bool] = False
     """Whether, of these, all nodes do the same work in a round, and answer with what came of it and nothing else."""
+    common: ClassVar[bool] = False
+    """Whether a coordinator sends all nodes the same, and averages what they make of it."""
+    bounded: ClassVar[bool] = False
+    """Whether what nodes send on its channels is bounded as it is: no network, but a vector of length 1 at most."""
     shards: ClassVar[bool] = False
     """Whether nodes hold shards of one data set, so that what comes of them is compared with one machine's."""
 
     rounds: int = Field(default=10, ge=0)
     sample: float = Field(default=1.0, gt=0, le=1)
+    draw: Literal["fixed", "poisson"] = "fixed"
+    chain: tuple[AnyLink, ...] = ()
+    privacy: Privacy | None = None
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -163,6 +217,14 @@ class Strategy(Settings, ABC):
         """In how many parts the course of a run is told: its rounds, or epochs where a round is less than a pass over the rows."""
         return self.rounds
 
+    @property
+    def arrivals(self) -> Sequence[str] | None:
+        """Whose answers are taken in one by one, a round each: in this order, or, if none is said, as they come or are drawn.
+
+        None: a round hears all who take part.
+        """
+        return None
+
     def over(self, rows: Sequence[int], batch: int) -> Self:
         """Return the strategy with what depends on the data worked out.
 
@@ -179,6 +241,12 @@ class Strategy(Settings, ABC):
         """Return the nodes that take part in a round, in their order."""
         if self.sample == 1:
             return nodes
+        if self.draw == "poisson":
+            generator, taken = rng(), np.zeros(len(nodes), dtype=bool)
+            # Without anybody there is no round.
+            while not taken.any():
+                taken = generator.random(len(nodes)) < self.sample
+            return [node for node, takes in zip(nodes, taken.tolist(), strict=True) if takes]
         drawn = rng().choice(len(nodes), max(1, round(self.sample * len(nodes))), replace=False)
         return [nodes[place] for place in np.sort(drawn)]
 

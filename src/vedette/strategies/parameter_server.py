@@ -25,15 +25,16 @@ class ParameterServer(Strategy):
 
     Every worker takes k steps from the server's weights and hands its own back. Synchronous, the server goes on with their mean, weighted
     by rows. Asynchronous, it moves by each answer as it arrives, the less the more it has moved since that worker was sent weights
-    (Xie et al. 2019, algorithm 1): with staleness s, by a share of α (1 + s)^-a of the way to the worker's weights.
+    (Xie et al. 2019, algorithm 1): by a share of α (1 + max(0, s - b))^-a of the way to the worker's weights, with staleness s. The others
+    arrive once each, b = workers - 1, before a worker does that is as fast as they are: that is not stale (docs/distributed.md).
     What the optimiser remembers travels and is averaged like the weights: so the result is nearer to one machine's (docs/distributed.md),
     and a worker need not have been there before.
 
     Parameters
     ----------
     mode
-        ``"synchronous"`` or ``"asynchronous"``; there a round is one arrival, and where nothing arrives by itself (a simulation) whose it
-        is is drawn.
+        ``"synchronous"`` or ``"asynchronous"``; there a round is one arrival: whoever comes next on a cluster, and where nothing arrives by
+        itself (a simulation) whose it is is drawn.
     steps
         Local ones between two exchanges (k).
     epochs
@@ -44,9 +45,19 @@ class ParameterServer(Strategy):
         Rows of a worker's step; 0: the detector's own number, shared out among the workers by `over`, so that a step of all
         together sees as many rows as one machine's does.
     mixing
-        Share of the way that the server goes towards an answer that is not stale (α).
+        Share of the way that the server goes towards an answer that is not stale (α). With 1 and workers alike it moves, all of them
+        together, as far as a synchronous one.
     discount
         Power that the share falls with as answers are staler (a).
+    bound
+        Answers that are staler than this are left out, and their worker is sent the newest weights; 0: none is.
+    order
+        Whose answers arrive, as another run recorded it, to have the same weights again.
+
+    Raises
+    ------
+    RecipeError
+        An order that is not as long as there are rounds, or of a synchronous server.
     """
 
     begins_anew: ClassVar[bool] = True
@@ -57,13 +68,29 @@ class ParameterServer(Strategy):
     epochs: int = Field(default=10, ge=1)
     rounds: int = Field(default=0, ge=0)
     batch: int = Field(default=0, ge=0)
-    mixing: float = Field(default=0.6, gt=0, le=1)
+    mixing: float = Field(default=1.0, gt=0, le=1)
     discount: float = Field(default=0.5, ge=0)
+    bound: int = Field(default=0, ge=0)
+    order: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
     def _one_arrives_at_a_time(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"sample": LEAST, **values} if values.get("mode") == "asynchronous" else values
+        if values.get("mode") != "asynchronous":
+            return values
+        return {"sample": LEAST, **values, "rounds": values.get("rounds") or len(values.get("order", ()))}
+
+    @model_validator(mode="after")
+    def _order_is_whole(self) -> Self:
+        if self.order and (self.mode == "synchronous" or self.rounds != len(self.order)):
+            raise ValueError(
+                f"an order of arrivals is for an asynchronous server, one a round (order: {len(self.order)}, rounds: {self.rounds})"
+            )
+        return self
+
+    @property
+    def arrivals(self) -> Sequence[str] | None:
+        return self.order if self.mode == "asynchronous" else None
 
     @property
     def laps(self) -> int:
@@ -102,14 +129,14 @@ class ParameterServer(Strategy):
             raise RecipeError("an asynchronous parameter server is one: take topology = 'server', or mode = 'synchronous'")
         answers = {name: dict(zip(*view.each(name), strict=True)) for name in channels} | {name: view.tables(name) for name in states}
         for node in view.nodes:
-            ours = self.moved(ours, node, {name: by_node[node] for name, by_node in answers.items()})
+            ours = self.moved(ours, node, {name: by_node[node] for name, by_node in answers.items()}, len(turn.receivers))
         ours = {**ours, **{f"sent.{node}": ours["version"] for node in view.nodes}}
         now = {name: np.asarray(ours[name], dtype=np.float32) for name in answers}
         message = Message({name: Vector(now[name], view.layout(name)) for name in channels}, {name: now[name] for name in states})
         # In the end all get what the server has.
         return Reply({"*": message} if turn.round + 1 == self.rounds else dict.fromkeys(view.nodes, message), ours)
 
-    def moved(self, ours: Memory, node: str, answer: Mapping[str, Array]) -> Memory:
+    def moved(self, ours: Memory, node: str, answer: Mapping[str, Array], workers: int) -> Memory:
         """Return the server's memory after one worker's answer, in whatever order these come.
 
         Parameters
@@ -119,10 +146,14 @@ class ParameterServer(Strategy):
             Empty before the first answer, which is taken as it is: nobody else knows the first weights.
         node, answer
             Whose answer, and its parameters by channel and what its optimiser remembers, float32.
+        workers
+            How many there are.
         """
         version = float(ours.get("version", 0.0))
         staleness = version - float(ours.get(f"sent.{node}", 0.0))
-        share = self.mixing * (1 + staleness) ** -self.discount
+        if 0 < self.bound < staleness:
+            return ours
+        share = self.mixing * (1 + max(0.0, staleness - (workers - 1))) ** -self.discount
         weights = {name: (1 - share) * np.asarray(ours.get(name, values), np.float64) + share * values for name, values in answer.items()}
         return {**ours, **weights, "version": version + 1}
 

@@ -1,4 +1,4 @@
-"""Units of work given to workers, and given again to others whatever becomes of these; results in order, each once."""
+"""Units of work given to workers, and given again to others whatever becomes of these; results in order or as they come, each once."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class Unit:
     ----------
     name
         For people: ``"node 'n7'"``.
+    step
+        What the run is at, for people: ``"train, round 3"``.
     content
         A function and its arguments, packed.
     fault
@@ -50,15 +52,16 @@ class Unit:
     failures
         How often it came to nothing.
     done, result, error
-        Whether there is something to hand over, and what.
+        When it came to an end (`time.monotonic`; 0: it has not), and what there is to hand over.
     """
 
     name: str
+    step: str
     content: Packed
     fault: Callable[[Any], str | None]
     begun: float = 0.0
     failures: int = 0
-    done: bool = False
+    done: float = 0.0
     result: Any = None
     error: Exception | None = None
 
@@ -108,7 +111,9 @@ class Dispatch:
         self.incidents: list[Incident] = []
         self.places: dict[str, int] = {}
 
-    def run(self, share: Callable[[Pool], tuple[Iterator[Unit], int]], step: str) -> Generator[Any, None, None]:
+    def run(
+        self, share: Callable[[Pool], tuple[Iterator[Unit | None], int]], step: str, as_they_come: bool = False
+    ) -> Generator[Any, None, None]:
         """Have units done; close it if it is not run to its end, for workers to stop.
 
         Parameters
@@ -118,11 +123,14 @@ class Dispatch:
             result is not there yet (two for each worker at least).
         step
             What the run is at, for people.
+        as_they_come
+            Whether a result is handed over as soon as it is there. The units may then depend on results: None says that there is none
+            before another result was taken. When they end, what is under way is let go.
 
         Yields
         ------
         Any
-            The result of each unit, in their order.
+            The result of each unit, in their order, or in that in which they are done.
 
         Raises
         ------
@@ -133,11 +141,12 @@ class Dispatch:
         """
         with hired(self.hiring) as pool:
             pool.shelf.tidy()
-            yield from _Shift(self, pool, step).results(*share(pool))
+            yield from _Shift(self, pool, step, as_they_come).results(*share(pool))
 
     def note(self, worker: Worker, step: str, unit: Unit | None, cause: str, traceback: str) -> None:
         """Keep what went wrong."""
-        incident = Incident(worker.host, worker.pid, step, "" if unit is None else unit.name, cause, traceback)
+        what = (step, "") if unit is None else (unit.step, unit.name)
+        incident = Incident(worker.host, worker.pid, *what, cause, traceback)
         self.incidents.append(incident)
         self.on_incident(incident)
 
@@ -145,55 +154,70 @@ class Dispatch:
 class _Shift:
     """The workers of a pool while they are at one step."""
 
-    def __init__(self, dispatch: Dispatch, pool: Pool, step: str) -> None:
-        self.dispatch, self.pool, self.step = dispatch, pool, step
+    def __init__(self, dispatch: Dispatch, pool: Pool, step: str, as_they_come: bool) -> None:
+        self.dispatch, self.pool, self.step, self.as_they_come = dispatch, pool, step, as_they_come
         self.waiting = deque[Unit]()
         self.busy: dict[Worker, Unit] = {}
         self.failures = Counter[int]()
         self.enough = time.monotonic()
 
-    def results(self, units: Iterator[Unit], ahead: int) -> Iterator[Any]:
+    def results(self, units: Iterator[Unit | None], ahead: int) -> Iterator[Any]:
         more, refused = True, None
         while True:
             while more and len(self.waiting) < max(ahead, 2 * self.pool.usable):
                 try:
-                    self.waiting.append(next(units))
+                    unit = next(units)
+                    if unit is None:
+                        break
+                    self.waiting.append(unit)
                 except StopIteration:
                     more = False
                 except Exception as error:
                     # The units before this one have their say first, as if nobody had looked ahead.
                     more, refused = False, error
-            if not self.waiting:
+            if not self.waiting or (self.as_they_come and not more):
                 break
-            if self.waiting[0].done:
-                unit = self.waiting.popleft()
+            unit = self._next_done()
+            if unit is None or self.as_they_come:
+                self._hand_out()
+            if unit is not None:
+                self.waiting.remove(unit)
                 if unit.error is not None:
                     raise unit.error
                 yield unit.result
                 continue
-            self._hand_out()
             for event in self.pool.events(WAIT):
                 self._heard(event)
             self._look_at_the_clock()
+        for worker in self.busy:
+            worker.let_go = True
         if refused is not None:
             raise refused
 
+    def _next_done(self) -> Unit | None:
+        done = [unit for unit in (self.waiting if self.as_they_come else (self.waiting[0],)) if unit.done]
+        return min(done, key=lambda unit: unit.done, default=None)
+
     def _hand_out(self) -> None:
         idle = [unit for unit in self.waiting if not unit.done and unit not in self.busy.values()]
-        self.pool.fill(max(self.dispatch.least, len(idle) + len(self.busy)))
+        let_go = sum(worker.let_go for worker in self.pool.workers)
+        self.pool.fill(max(self.dispatch.least, len(idle) + len(self.busy) + let_go))
         self._demand_enough()
         last = [unit for unit in (*self.busy.values(), *idle) if unit.failures == TRIES - 1]
         if last:
             # If memory is what it lacked, it has all of it in its last try.
             idle = [] if self.busy else last[:1]
-        for worker in self.pool.workers:
-            if idle and worker.ready and worker not in self.busy:
-                # Whoever had a unit of this name before has its rows at hand.
-                unit = next((unit for unit in idle if self.dispatch.places.get(unit.name) == worker.place), idle[0])
-                idle.remove(unit)
-                unit.begun = worker.heard = time.monotonic()
-                self.busy[worker] = unit
-                self.pool.give(worker, unit.content)
+        free = [worker for worker in self.pool.workers if worker.ready and not worker.let_go and worker not in self.busy]
+        if self.as_they_come:
+            # Who waits longest goes first, for there will always be others.
+            idle = idle[: len(free)]
+        for worker in free[: len(idle)]:
+            # Whoever had a unit of this name before has its rows at hand.
+            unit = next((unit for unit in idle if self.dispatch.places.get(unit.name) == worker.place), idle[0])
+            idle.remove(unit)
+            unit.begun = worker.heard = time.monotonic()
+            self.busy[worker] = unit
+            self.pool.give(worker, unit.content)
 
     def _demand_enough(self) -> None:
         now, usable = time.monotonic(), self.pool.usable
@@ -211,6 +235,8 @@ class _Shift:
             # It had been idle for long, and left just as it was called.
             self.busy.pop(worker, None)
             self.pool.dismiss(worker)
+        elif worker.let_go:
+            worker.let_go = False
         elif event.reply:
             self._answered(worker, opened(event.reply))
 
@@ -220,7 +246,7 @@ class _Shift:
             self._failed(worker, "its answer has a wrong checksum")
         elif isinstance(answer.error, VedetteError) and not isinstance(answer.error, MissingExtra):
             del self.busy[worker]
-            unit.done, unit.error = True, answer.error
+            unit.done, unit.error = time.monotonic(), answer.error
         elif answer.error is not None:
             said = (str(answer.error).splitlines() or [""])[0]
             self._failed(worker, f"{type(answer.error).__name__}: {said}", answer.traceback, answer.error)
@@ -228,7 +254,7 @@ class _Shift:
             self._failed(worker, f"it returned nonsense: {fault}")
         else:
             del self.busy[worker]
-            unit.done, unit.result, worker.seasoned = True, answer.result, True
+            unit.done, unit.result, worker.seasoned = time.monotonic(), answer.result, True
             self.failures[worker.place] = 0
             self.dispatch.places[unit.name] = worker.place
 
@@ -241,13 +267,13 @@ class _Shift:
             return
         unit.failures += 1
         if unit.failures == TRIES:
-            unit.done, unit.error = True, _verdict(unit, cause, traceback, error)
+            unit.done, unit.error = time.monotonic(), _verdict(unit, cause, traceback, error)
 
     def _look_at_the_clock(self) -> None:
         now, deadline = time.monotonic(), self.dispatch.deadline
         for worker in self.pool.workers:
             unit = self.busy.get(worker)
-            if worker.ready and unit is None:
+            if worker.ready and unit is None and not worker.let_go:
                 continue
             silence = SILENCE if unit is None or deadline is None else min(SILENCE, deadline)
             if now - worker.heard > silence:

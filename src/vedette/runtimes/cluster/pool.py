@@ -47,11 +47,13 @@ class Worker:
         When it last gave a sign of life (`time.monotonic`).
     seasoned
         Whether it did a unit, and so has loaded what it needs.
+    let_go
+        Whether it is still at a unit that nobody waits for any more.
     """
 
     def __init__(self, place: int, host: str = "", pid: int = 0) -> None:
         self.place, self.host, self.pid = place, host, pid
-        self.ready, self.heard, self.seasoned = False, time.monotonic(), False
+        self.ready, self.heard, self.seasoned, self.let_go = False, time.monotonic(), False, False
 
 
 class Event(NamedTuple):

@@ -122,7 +122,7 @@ def _raw(detector: Detector, folder: Path, blocks: Iterator[_Rows], workers: Wor
     digest = hashlib.sha256(repr(files).encode()).hexdigest()
     bundle = _Bundle(digest, tuple((name, Lasting(np.frombuffer(content, dtype=np.uint8))) for name, content in files))
 
-    def share(pool: Pool) -> tuple[Iterator[Unit], int]:
+    def share(pool: Pool) -> tuple[Iterator[Unit | None], int]:
         return (_unit(bundle, rows, pool) for rows in blocks), 2 * pool.size
 
     yield from workers.dispatch.run(share, "score")
@@ -144,7 +144,7 @@ def _blocks(detector: Detector, table: Table, starts: Array | None, least: int) 
 def _unit(bundle: _Bundle, rows: _Rows, pool: Pool) -> Unit:
     count = len(rows.table) - rows.reach
     content: Packed = packed(pool.shelf, (_scored, (bundle, rows)), once=True)
-    return Unit(f"rows {rows.first:,} to {rows.first + count - 1:,}", content, lambda found: _fault_of(rows.first, count, found))
+    return Unit(f"rows {rows.first:,} to {rows.first + count - 1:,}", "score", content, lambda found: _fault_of(rows.first, count, found))
 
 
 def _fault_of(first: int, count: int, found: Any) -> str | None:
