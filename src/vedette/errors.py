@@ -1,6 +1,7 @@
 """Every error a user can cause: one clear line, a stable code, exit status 2."""
 
 __all__ = [
+    "BudgetSpent",
     "CheckpointError",
     "DataBroken",
     "DataMissing",
@@ -11,6 +12,7 @@ __all__ = [
     "MissingExtra",
     "RecipeError",
     "StorageError",
+    "TooFewNodes",
     "TooFewWorkers",
     "TrainingDiverged",
     "UnknownName",
@@ -96,7 +98,19 @@ class TooFewWorkers(VedetteError):
     code = "workers"
 
 
+class TooFewNodes(VedetteError):
+    """Nodes of a round of which too many vanished for a secure sum."""
+
+    code = "nodes"
+
+
 class KeysError(VedetteError):
     """A device's key or certificate that is absent, damaged, ended or revoked; or a name that is none."""
 
     code = "keys"
+
+
+class BudgetSpent(VedetteError):
+    """Training that would cost more privacy than may be spent."""
+
+    code = "privacy"

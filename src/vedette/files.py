@@ -60,7 +60,7 @@ def write_atomic(path: Path, content: str | bytes, mode: int = 0o644) -> None:
         ) from None
 
 
-def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = None) -> None:
+def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = None, mode: int = 0o644) -> None:
     """Write a party's state atomically as one safetensors file; numbers and text go into its JSON header.
 
     Parameters
@@ -71,6 +71,8 @@ def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = N
         Arrays, numbers and text by name.
     about
         Further JSON for the header.
+    mode
+        See `write_atomic`.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def write_memory(path: Path, memory: Memory, about: Mapping[str, Any] | None = N
     arrays = {key: np.asarray(value, order="C") for key, value in memory.items() if isinstance(value, np.ndarray)}
     plain = {key: value for key, value in memory.items() if not isinstance(value, np.ndarray)}
     header = json.dumps({"plain": plain, "about": dict(about or {}), "sha256": _checksum(arrays, plain, about or {})}, sort_keys=True)
-    write_atomic(path, safetensors.numpy.save(arrays, metadata={_META: header}))
+    write_atomic(path, safetensors.numpy.save(arrays, metadata={_META: header}), mode)
 
 
 def read_memory(path: Path) -> tuple[dict[str, Array | float | str], dict[str, Any]]:

@@ -27,9 +27,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "k-smote": {"ratio": 1.0, "samples": 15, "neighbours": 20, "share": 0.5, "closeness": 0.05},
     "probe-noisy-rows": {"rows": 9},
     "residuals": {"summary": "moments"},
+    "scaled-by": {"scaling": Scaling(numbers="standard").model_dump(mode="json"), "centres": [0.5] * 4, "spreads": [2.0] * 4},
     "scaling": Scaling(numbers="standard").model_dump(mode="json"),
+    "votes": {"scaling": Scaling(numbers="standard").model_dump(mode="json")},
 }
-HIDES = ["inputs", "loss-of", "residuals", "scaling", "scores", "summary", "variance"]
+HIDES = ["inputs", "loss-of", "residuals", "scaled-by", "scaling", "scores", "summary", "variance", "votes"]
 """Those that answer with statistics of bounded size; all others send rows, made-up or real, and must say so in their name here."""
 SHARES = ["k-smote", "probe-noisy-rows"]
 DETECTOR = Autoencoder(hidden=(3,), scaling=Scaling(numbers="standard"), epochs=2, optimiser=Optimiser(rate=0.01, batch=64))

@@ -27,7 +27,8 @@ from vedette.registry import Registry
 from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.strategies.aggregation import AGGREGATORS, Aggregator
 from vedette.strategies.attacks import ATTACKS, Attack
-from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.strategies.base import LINKS, STRATEGIES, Strategy
+from vedette.strategies.chain.link import Link
 from vedette.training.queries import QUERIES
 from vedette.training.task import Trainer
 from vedette.training.trainers import TRAINERS
@@ -39,6 +40,7 @@ SUITES = {
     "detector": "contracts/test_detectors.py",
     "device": "data/test_simulate.py",
     "encoder": "contracts/test_encoders.py",
+    "link": "strategies/test_chain.py",
     "method": "evaluation/test_experiment.py",
     "partition": "contracts/test_partitions.py",
     "rebalancer": "contracts/test_rebalancers.py",
@@ -63,6 +65,7 @@ BASES = [
     (AGGREGATORS, Aggregator),
     (STRATEGIES, Strategy),
     (ATTACKS, Attack),
+    (LINKS, Link),
     (TOPOLOGIES, Topology),
     (TRAINERS, Trainer),
 ]

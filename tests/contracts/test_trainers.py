@@ -62,7 +62,7 @@ def apart(one, other) -> float:
 
 
 def test_all_are_tried():
-    assert {name.split(maxsplit=1)[0].strip(",") for name in OTHERS} | {"torch"} == set(TRAINERS)
+    assert {name.split(maxsplit=1)[0].strip(",") for name in OTHERS} | {"torch", "dp-sgd"} == set(TRAINERS)
 
 
 @pytest.mark.parametrize("trainer", sorted(OTHERS))

@@ -49,6 +49,9 @@ class Scaling(Settings):
     order
         Of a category's levels: by ``"name"``, or as they are ``"first-seen"`` from the first training row on (as pandas' factorize does;
         among nodes, by the earliest row of any, where it stood in the data set they share). What is ordinal depends on it.
+    levels
+        Levels of categories that are known beforehand, by feature: from documentation, say. Nodes tell none of these features then, and
+        what is not among them counts as unseen.
     fit
         ``"federated"`` merges extremes, moments and levels of all nodes; ``"local"`` leaves each node its own.
     """
@@ -60,6 +63,7 @@ class Scaling(Settings):
     empty: Literal["error", "left-out"] = "error"
     categories: str = "one-hot"
     order: Literal["name", "first-seen"] = "name"
+    levels: dict[str, tuple[str, ...]] = {}
     fit: Literal["federated", "local"] = "federated"
 
     @field_validator("numbers")
@@ -100,6 +104,8 @@ class Scaling(Settings):
         parts = [step.summary(self.spread(chunk.numbers)) for chunk in table.chunks()]
         levels = {}
         for feature, column in zip(table.category_features, table.categories, strict=True):
+            if feature.name in self.levels:
+                continue
             codes, first = np.unique(column.codes, return_index=True)
             first = first if table.place is None else table.place[first]
             levels[feature.name] = {column.levels[code]: row for code, row in zip(codes.tolist(), first.tolist(), strict=True)}
@@ -160,7 +166,8 @@ class Scaling(Settings):
                 "(recipe key 'features', or scaling.empty = 'left-out')"
             )
         counted = json.loads(str(summary.facts["levels"]))
-        levels = {feature.name: self._ordered(counted[feature.name]) for feature in features if feature.kind == "category"}
+        categories = [feature.name for feature in features if feature.kind == "category"]
+        levels = {name: self.levels[name] if name in self.levels else self._ordered(counted[name]) for name in categories}
         constant = tuple(name for name, same in zip(numbers, step.constant(table), strict=True) if same and name not in empty)
         if len(constant) + len(empty) == len(numbers) and all(len(known) < 2 for known in levels.values()):
             raise DataUnusable("every feature is constant in the training rows: there is nothing to learn from")

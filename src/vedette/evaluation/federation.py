@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vedette.data.fleet import Fleet
 from vedette.data.table import Table
@@ -18,7 +19,9 @@ from vedette.runtimes.base import OnRound, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.topology import Topology
 from vedette.runtimes.workers import Workers
-from vedette.strategies.base import Strategy
+from vedette.settings import validated
+from vedette.strategies.base import AnyLink, Strategy
+from vedette.strategies.budget import Privacy
 from vedette.training.task import Trainer
 from vedette.version import __version__
 
@@ -119,6 +122,8 @@ def federate(
     resume: bool = False,
     on_round: OnRound = lambda *_: None,
     workers: int | Workers = 1,
+    chain: Sequence[AnyLink | Mapping[str, Any] | str] = (),
+    privacy: Privacy | None = None,
 ) -> Federation:
     """Train a detector among the nodes of a fleet.
 
@@ -148,6 +153,11 @@ def federate(
     workers
         Processes that train; 1 trains in this one, 0 takes as many as there are cores. The results are the same. `Workers`
         may be given too, with all that can be said of them.
+    chain
+        What is done to all that nodes send in a round before it leaves them (`vedette.strategies.chain`): links, or names or settings of
+        such; that of the strategy unless given.
+    privacy
+        What all that nodes tell may cost; the chain needs noise then.
 
     Raises
     ------
@@ -159,6 +169,9 @@ def federate(
     if not isinstance(detector, Federable):
         raise RecipeError(f"{type(detector).__name__} cannot be learned together: fit it at one place")
     fleets = [each if each is None or detector.learning != "one-class" else each.map(Table.normal) for each in (fleet, calibration)]
+    if chain or privacy is not None:
+        given = {"chain": tuple(chain) or strategy.chain, "privacy": privacy or strategy.privacy}
+        strategy = validated(type(strategy), {**dict(strategy), **given}, "chain")
     strategy = over(strategy, detector, fleets[0] or fleet)
     if runtime == "cluster" and not isinstance(workers, Workers):
         workers = Workers(workers, "cluster")

@@ -179,6 +179,16 @@ class Recipe(Settings):
     quick: dict[str, Any] = {}
     full: dict[str, Any] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _budgeted(cls, values: Any) -> Any:
+        """Take ``[privacy]`` for what it is short for: the strategy's."""
+        if not isinstance(values, Mapping) or "privacy" not in values:
+            return values
+        strategy = values.get("strategy", {})
+        named = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
+        return {**{key: value for key, value in values.items() if key != "privacy"}, "strategy": {**named, "privacy": values["privacy"]}}
+
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         if self.protocol != "both" and self.protocol not in self.protocols:
@@ -251,6 +261,9 @@ class Recipe(Settings):
         inherited = named if "name" not in given else {key: named[key] for key in ("rounds", "epochs", "batch") if key in named}
         fields = STRATEGIES[str(given.get("name", named["name"]))].model_fields
         kept = {key: value for key, value in inherited.items() if key in fields or key == "name"}
+        if "chain" in given and not any(link == "noise" or link.get("name") == "noise" for link in given["chain"]):
+            # Without noise there is no budget to keep.
+            kept.pop("privacy", None)
         return build(STRATEGIES, {**kept, **given}, f"variants.{variant}.strategy")
 
     def trainer_of(self, variant: str) -> Trainer:

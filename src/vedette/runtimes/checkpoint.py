@@ -108,7 +108,8 @@ def save_state(path: Path, state: State, plan: str) -> None:
         "history": [list(entry) for entry in state.history],
         "same": flat.same,
     }
-    write_memory(path, flat.held, about)
+    # What nodes send, and their secrets in a secure sum, are nobody else's business.
+    write_memory(path, flat.held, about, 0o600)
 
 
 def _marks(memory: Memory) -> Hashable:

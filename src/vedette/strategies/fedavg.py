@@ -31,6 +31,7 @@ class FedAvg(Strategy):
     """
 
     begins_anew: ClassVar[bool] = True
+    common: ClassVar[bool] = True
     alike: ClassVar[bool] = True
 
     epochs: float = Field(default=1.0, gt=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from vedette.message import Channel, Memory, Message
@@ -27,6 +29,8 @@ class FedKd(Strategy):
     temperature
         Divides the logits of both before they are compared (Hinton et al. 2015).
     """
+
+    common: ClassVar[bool] = True
 
     rounds: int = Field(default=4, ge=0)
     epochs: float = Field(default=20.0, gt=0)

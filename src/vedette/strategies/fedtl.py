@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from vedette.message import Channel, Memory, Message
@@ -26,6 +28,8 @@ class FedTl(Strategy):
     part
         Glob over the layers that are averaged and taken over.
     """
+
+    common: ClassVar[bool] = True
 
     rounds: int = Field(default=4, ge=0)
     epochs: float = Field(default=20.0, gt=0)

@@ -12,6 +12,7 @@ from vedette.data.rebalance import KSmote
 from vedette.data.scaling import Scaling
 from vedette.data.summaries import Covariance, Moments, Sketch
 from vedette.data.table import Table
+from vedette.data.votes import centre_votes, spread_votes
 from vedette.errors import DetectorMisused, TrainingDiverged
 from vedette.message import Array, Memory, Message
 from vedette.registry import Registry
@@ -76,6 +77,36 @@ QUERIES: Registry[QueryFunction] = Registry("query")
 def scaling(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
     """Summarise the rows as far as the scaling in `settings` needs it."""
     return Scaling(**settings).summary(asked.rows)
+
+
+@QUERIES.register("votes")
+def votes(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Vote on how numbers are to be scaled: [bins, number features] float64, a vote in each column.
+
+    On how far they lie apart; or, if `settings` have ``spreads``, on where their middle is.
+    """
+    scaling = Scaling(**settings["scaling"])
+    table = scaling.chosen(asked.rows)
+    values = (
+        scaling.spread(np.concatenate([chunk.numbers for chunk in table.chunks()]))
+        if len(table)
+        else np.zeros((0, len(table.number_features)))
+    )
+    spreads = settings.get("spreads")
+    return Message(tables={"": spread_votes(values) if spreads is None else centre_votes(values, np.array(spreads))})
+
+
+@QUERIES.register("scaled-by")
+def scaled_by(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator) -> Message:
+    """Return the scaler that follows from ``centres`` and ``spreads`` [number features] and what all know: features and levels."""
+    scaling = Scaling(**settings["scaling"])
+    known = scaling.summary(asked.rows.take(slice(0, 0)))
+    moments = np.stack([np.ones(len(settings["centres"])), settings["centres"], np.square(settings["spreads"])])
+    memory = scaling.fitted(known._replace(tables={"numbers": moments})).memory()
+    return Message(
+        tables={"numbers": np.asarray(memory["scaling.numbers"])},
+        facts={"about": str(memory["scaling.about"])},
+    )
 
 
 @QUERIES.register("residuals")

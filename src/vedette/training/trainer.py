@@ -23,7 +23,7 @@ from vedette.training.task import Done, Job, Layers, Learnable, Optimiser, Task,
 if TYPE_CHECKING:
     from torch import nn, optim
 
-__all__ = ["DIVERGED", "LoopTrainer"]
+__all__ = ["DIVERGED", "LoopTrainer", "TorchBench", "optimiser_of", "recall", "remembered"]
 
 DIVERGED = "the loss is no longer a number; lower the learning rate (detector.optimiser.rate) or scale the data"
 
@@ -38,7 +38,7 @@ class LoopTrainer(Trainer):
         torch = needs_torch()
         for job in jobs:
             with torch.random.fork_rng(devices=[]):
-                bench = _TorchBench(detector, job, channels, seed, round, phase)
+                bench = TorchBench(detector, job, channels, seed, round, phase)
                 # Only dropout draws from it; torch.manual_seed would also look for every kind of accelerator, each time.
                 torch.default_generator.manual_seed(seed_of(*bench.path, "torch") % 2**63)
                 with bench.located():
@@ -46,7 +46,9 @@ class LoopTrainer(Trainer):
                 yield job.node, done, memory
 
 
-class _TorchBench(Bench[Network]):
+class TorchBench(Bench[Network]):
+    """One node's work, trained by torch."""
+
     def made(self, layers: Layers) -> Network:
         return Network(layers)
 
@@ -65,11 +67,11 @@ class _TorchBench(Bench[Network]):
         moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
         if not moving:
             raise DetectorMisused(f"no layer of the network '{task.role or self.detector.role}' is called '{task.trains}'")
-        optimiser = _optimiser(settings, list(moving.values()))
+        optimiser = optimiser_of(settings, list(moving.values()))
         role = task.role or self.detector.role
         state = f"optimiser.{role}."
         if task.keep_optimiser:
-            _recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
+            recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
         loss_of = objective(self.detector, network, task)
         batch, steps = task.batch or settings.batch, task.steps_over(len(rows), settings.batch)
         # A batch of one row has no variance to normalise by; it is left out.
@@ -96,10 +98,11 @@ class _TorchBench(Bench[Network]):
         if seen:
             self.fitted(role, steps, total / seen)
         if task.keep_optimiser:
-            self.memory |= {state + key: value for key, value in _remembered(optimiser, moving).items()}
+            self.memory |= {state + key: value for key, value in remembered(optimiser, moving).items()}
 
 
-def _optimiser(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Optimizer:
+def optimiser_of(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Optimizer:
+    """Return torch's optimiser by its settings."""
     known = needs_torch().optim
     if settings.name == "sgd":
         return known.SGD(parameters, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.decay)  # type: ignore[no-any-return]
@@ -107,7 +110,8 @@ def _optimiser(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Opt
     return kind(parameters, lr=settings.rate, weight_decay=settings.decay, fused=True)  # type: ignore[no-any-return]
 
 
-def _remembered(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter]) -> dict[str, Array]:
+def remembered(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter]) -> dict[str, Array]:
+    """Return what an optimiser remembers of parameters, by their names."""
     return {
         f"{name}/{key}": value.detach().numpy().copy()
         for name, parameter in moving.items()
@@ -116,7 +120,8 @@ def _remembered(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter]) 
     }
 
 
-def _recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept: Mapping[str, Array]) -> None:
+def recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept: Mapping[str, Array]) -> None:
+    """Let an optimiser go on from what `remembered` gave."""
     torch = needs_torch()
     for place, array in kept.items():
         name, _, key = place.rpartition("/")

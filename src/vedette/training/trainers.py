@@ -15,6 +15,7 @@ TRAINERS: Registry[type[Trainer]] = Registry(
     {
         "torch": "vedette.training.trainer:LoopTrainer",
         "cohort": "vedette.training.cohort.trainer:CohortTrainer",
+        "dp-sgd": "vedette.training.dpsgd:DpSgdTrainer",
         "lowmem": "vedette.training.lowmem.trainer:LowmemTrainer",
     },
 )

@@ -1,0 +1,1 @@
+"""The chain: what is done to messages between nodes and an exchange, around any strategy."""

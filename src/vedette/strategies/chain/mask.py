@@ -1,0 +1,194 @@
+"""Masks: a coordinator learns the sum of what nodes send, and nothing of any one."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from vedette.errors import DetectorMisused, MessageRefused
+from vedette.message import Array, Memory, Message, Vector
+from vedette.strategies.base import Reply, Turn, View
+from vedette.strategies.chain import secure
+from vedette.strategies.chain.clip import Clip
+from vedette.strategies.chain.link import Around, Link
+
+__all__ = ["MEMBERS", "STEPS", "WORDS", "Mask"]
+
+log = logging.getLogger(__name__)
+
+WORDS = "words"
+STEPS = ("keys", "shares", WORDS, "sum")
+"""What a masked phase passes through; in the third the nodes do their work."""
+
+MEMBERS = "secure.nodes"
+"""How many nodes are on the roll, in a node's memory."""
+
+LOST = "secure.lost"
+"""Tells that this round comes to nothing, in an exchange's memory."""
+
+SIZE, LAYOUT = "chain.size.", "chain.layout."
+"""What a node tells of its vectors besides."""
+
+
+class Mask(Link):
+    """Add masks to what is sent that cancel out in the sum of all (Bonawitz et al. 2017; on a sparse graph Bell et al. 2020).
+
+    It takes three messages of each node besides its answer; nodes may vanish at any of them. `vedette.strategies.chain.secure` says how it
+    is done, and what it is safe against.
+
+    Parameters
+    ----------
+    limit
+        Largest change of a parameter; what is larger is cut.
+    heaviest
+        Largest weight of a node, such as its number of rows; with noise in the chain all weigh 1.
+    bits
+        Of a number on its way: with 32 half as much is sent, and weights cost precision.
+    vanish, corrupt
+        Share of the nodes that may vanish in a round, and of those that may tell the coordinator all they know.
+    lies
+        Whether it is safe against a coordinator that tells nodes different things of who was heard too. Among 32 nodes and fewer it always
+        is; among more each then masks with many more, which takes several times as long.
+    """
+
+    limit: float = Field(default=8.0, gt=0)
+    heaviest: float = Field(default=1e6, gt=0)
+    bits: Literal[32, 64] = 64
+    vanish: float = Field(default=0.3, ge=0, lt=1)
+    corrupt: float = Field(default=0.01, ge=0, lt=1)
+    lies: bool = False
+
+    def refuses(self, around: Around) -> str | None:
+        if around.links[-1] is not self:
+            return "'mask' comes last: what is masked cannot be clipped, noised or compressed any more"
+        gathered = next((channel.name for channel in around.channels if channel.combine != "mean"), None)
+        if gathered is not None:
+            return (
+                f"the exchange wants to see each node's '{gathered}' (to take a median, to choose by Krum, to match weights), and behind a "
+                "mask there is only their sum: take aggregator = 'mean', or another strategy"
+            )
+        if any(len(channel.weights) != 1 for channel in around.channels):
+            return "behind a mask there is one sum, and this strategy weighs nodes in several ways"
+        if any(isinstance(link, Clip) and link.quantile is not None for link in around.links):
+            return "a length that adapts needs to know which nodes were clipped: take a fixed one"
+        if any(link.packs for link in around.links):
+            return "compressed numbers cannot be added behind a mask: take 'compress' or 'mask'"
+        return None
+
+    def sent(self, turn: Turn, step: str, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
+        """Return what a node sends at a step at which it does no work, and what it keeps."""
+        steps: dict[str, Callable[[], tuple[Message, Memory]]] = {
+            "keys": lambda: secure.advertise(turn.node, mine),
+            "shares": lambda: secure.share(inbox, mine, _graph_of(turn), self._assumed),
+            "sum": lambda: secure.revealed(inbox, mine),
+        }
+        message, mine = self._willing(turn, steps[step], mine) if step == "keys" or self.takes_part(inbox, mine) else (Message(), mine)
+        # Secrets are for one round.
+        return message, secure.forgotten(mine) if step == "sum" else mine
+
+    def takes_part(self, inbox: Message, mine: Memory) -> bool:
+        """Tell whether a node took the step before, and was heard there."""
+        return "secure.seeds" in mine and bool(inbox.tables)
+
+    def worded(self, turn: Turn, message: Message, parcels: Message, mine: Memory, around: Around) -> tuple[Message, Memory]:
+        """Return what came of a node's work behind masks.
+
+        Raises
+        ------
+        DetectorMisused
+            The strategy sends tables, which are no sum.
+        """
+        if message.tables:
+            raise DetectorMisused(f"masks cover sums of parameters, and the strategy sends tables: {', '.join(sorted(message.tables))}")
+        (weight,) = {weight for channel in around.channels for weight in channel.weights}
+        cut = {name: np.clip(vector.values, -self.limit, self.limit) for name, vector in message.vectors.items()}
+        fixed = self._fixed(sorted(cut), int(float(np.asarray(mine[MEMBERS]))), around)
+        words = fixed.words(cut, float(message.facts[weight]) if weight else 1.0)
+        sent, mine = self._willing(turn, lambda: secure.masked(parcels, mine, words), mine)
+        facts: dict[str, float | str] = {f"{LAYOUT}{name}": vector.layout for name, vector in message.vectors.items()}
+        facts |= {f"{SIZE}{name}": float(vector.values.size) for name, vector in message.vectors.items()}
+        return sent._replace(facts=facts) if sent.tables else sent, mine
+
+    def received(self, turn: Turn, step: str, view: View, ours: Memory, around: Around) -> tuple[Reply, View | None]:
+        """Return what an exchange replies after a step, and, after the last one, the view of the sum."""
+        if step == "keys":
+            keys = view.tables("secure.keys")
+            message, ours = secure.introduced(keys, ours, _graph_of(turn), self._assumed)
+            return Reply({"*": message}, ours), None
+        if step == "shares":
+            messages, ours = secure.routed(view.tables("secure.shares"), ours)
+            return Reply(messages, ours), None
+        if step == WORDS:
+            told = {name: _most_say(view.facts(name)) for prefix in (SIZE, LAYOUT) for name in view.told(prefix)}
+            count = int(sum(float(said) for name, said in told.items() if name.startswith(SIZE))) + 1
+            message, ours = secure.summed(view.tables("secure.words"), ours, count, self.bits)
+            return Reply({"*": message}, {**ours, **told}), None
+        members = len(np.asarray(ours["secure.keys"]))
+        words, ours = secure.unmasked(view.tables("secure.revealed"), ours)
+        sizes = {name.removeprefix(SIZE): int(float(np.asarray(said))) for name, said in ours.items() if name.startswith(SIZE)}
+        means, _ = self._fixed(sorted(sizes), members, around).means(words, sizes)
+        vectors = {name: Vector(values.astype(np.float32), str(ours[f"{LAYOUT}{name}"])) for name, values in means.items()}
+        return Reply(memory=ours), _Summed(view.nodes, vectors)
+
+    @property
+    def _assumed(self) -> secure.Assumed:
+        return secure.Assumed(self.vanish, self.corrupt, self.lies)
+
+    def _fixed(self, names: Sequence[str], members: int, around: Around) -> secure.Fixed:
+        heaviest = 1.0 if any(link.equal for link in around.links) or around.channels[0].weights == ("",) else self.heaviest
+        return secure.Fixed(dict.fromkeys(names, self.limit), members, self.bits, heaviest)
+
+    def _willing(self, turn: Turn, step: Callable[[], tuple[Message, Memory]], mine: Memory) -> tuple[Message, Memory]:
+        """Take a step, or vanish from the round, aloud."""
+        try:
+            return step()
+        except MessageRefused as error:
+            log.warning("no part in the secure sum", extra={"node": turn.node, "reason": str(error)})
+            return Message(), secure.forgotten(mine)
+
+
+class _Summed(View):
+    """Sees the mean of all, and nothing of any one."""
+
+    def __init__(self, nodes: Sequence[str], means: Mapping[str, Vector]) -> None:
+        self._nodes, self._means = nodes, means
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        return self._nodes
+
+    @property
+    def groups(self) -> Mapping[str, View]:
+        return {}
+
+    def mean(self, channel: str, weight: str = "rows") -> Vector:
+        return self._means[channel]
+
+    def each(self, channel: str) -> tuple[Sequence[str], Array]:
+        raise DetectorMisused(f"behind a mask nobody's '{channel}' is seen, only the sum of all")
+
+    def layout(self, channel: str) -> str:
+        return self._means[channel].layout
+
+    def facts(self, name: str) -> Mapping[str, float | str]:
+        return {}
+
+    def told(self, prefix: str) -> Sequence[str]:
+        return []
+
+    def tables(self, name: str) -> Mapping[str, Array]:
+        return {}
+
+
+def _graph_of(turn: Turn) -> str:
+    """Return what the graph of a round is drawn from: all know it, and nobody can choose it."""
+    return f"{turn.seed} {turn.round} {turn.phase}"
+
+
+def _most_say(said: Mapping[str, float | str]) -> float | str:
+    return Counter(said.values()).most_common(1)[0][0]

@@ -1,0 +1,78 @@
+"""How much noise keeps a privacy budget, and what was given away with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vedette.errors import RecipeError
+from vedette.strategies.base import AnyLink, Strategy
+from vedette.strategies.budget import Privacy
+from vedette.strategies.chain.chained import plain
+from vedette.strategies.chain.clip import Clip
+from vedette.strategies.chain.mask import Mask
+from vedette.strategies.chain.noise import Noise
+from vedette.training.accounting import Release, noise_for
+
+__all__ = ["noise_of", "noised_alike", "releases_of", "within"]
+
+
+def noise_of(strategy: Strategy) -> Noise | None:
+    """Return the noise in a strategy's chain, if there is some."""
+    return next((link for link in strategy.chain if isinstance(link, Noise)), None)
+
+
+def releases_of(strategy: Strategy) -> list[Release]:
+    """Return what a strategy gives away with noise; sums without noise are none of it."""
+    strategy = plain(strategy)
+    noise = noise_of(strategy)
+    if noise is None or noise.multiplier is None:
+        return []
+    # Whoever adds noise alone hides from a coordinator that sees who takes part.
+    drawn = strategy.sample < 1 and noise.added == "coordinator"
+    times = strategy.rounds * len(strategy.phases)
+    return [Release(noise.multiplier, times, strategy.sample, strategy.draw) if drawn else Release(noise.multiplier, times)]
+
+
+def noised_alike(strategy: Strategy, multiplier: float) -> tuple[AnyLink, ...]:
+    """Return a chain for vectors of length 1 that hides nodes as a strategy's own chain does."""
+    found: list[AnyLink] = []
+    for link in strategy.chain:
+        if isinstance(link, Clip):
+            found.append(Clip(norm=1.0))
+        elif isinstance(link, Noise):
+            found.append(link.model_copy(update={"multiplier": multiplier}))
+        elif isinstance(link, Mask):
+            found.append(link)
+    return tuple(found)
+
+
+def within(strategy: Strategy, privacy: Privacy, beside: Iterable[Strategy]) -> Strategy:
+    """Return a strategy with the least noise that keeps a budget; noise that is said stays, if it does.
+
+    Parameters
+    ----------
+    strategy
+        With noise in its chain.
+    privacy
+        The budget.
+    beside
+        What else is done in the run.
+
+    Raises
+    ------
+    RecipeError
+        The budget cannot be kept.
+    """
+    noise, others = noise_of(strategy), [release for each in beside for release in releases_of(each)]
+    if noise is None:
+        raise RecipeError("a privacy budget needs noise: strategy.chain = [{ name = 'clip' }, { name = 'noise' }]")
+    if noise.multiplier is not None:
+        return strategy
+    (unit,) = releases_of(_with(strategy, 1.0))
+    least = noise_for(privacy.epsilon, privacy.delta, unit.times, unit.share, unit.draw, beside=others)
+    return _with(strategy, least)
+
+
+def _with(strategy: Strategy, multiplier: float) -> Strategy:
+    chain = tuple(link.model_copy(update={"multiplier": multiplier}) if isinstance(link, Noise) else link for link in strategy.chain)
+    return strategy.model_copy(update={"chain": chain})
