@@ -48,6 +48,7 @@ STEPS = Optimiser(rate=0.01, batch=16)
 DENSE = Autoencoder(hidden=(4, 2), optimiser=STEPS)
 MIXED = Mlp(hidden=(4,), optimiser=STEPS)
 DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS)
+STANDARD = DENSE.model_copy(update={"scaling": Scaling(numbers="standard")})
 OWN = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
 FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, anomalies=0.2) for place in range(5)})
 
@@ -139,8 +140,12 @@ def led(plan: Any, fleet: Fleet) -> tuple[Lead, dict[str, Learner]]:
         (MIXED, FedAvg(rounds=3, sample=0.5)),
         (DUAL, MtadFl(rounds=2)),
         (OWN, FedAvg(rounds=2)),
+        (DENSE, FedAvg(rounds=2, momentum=0.5, chain=({"name": "compress", "top": 0.2},))),
+        (DENSE, FedAvg(rounds=2, chain=("mask",))),
+        (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False}), privacy={"epsilon": 8})),
+        (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False, "added": "shares"}, "mask"), privacy={"epsilon": 8})),
     ],
-    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling"],
+    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling", "compressed", "masked", "private", "private-masked"],
 )
 def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
     fleet, plan = rows_for(detector), plan_of(detector, strategy, 7)
@@ -148,7 +153,7 @@ def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any,
     expected = LocalRuntime(fleet).run(plan)
     for name in fleet:
         alike(expected.memories[name], learners[name].memory)
-    assert [entry.sent for entry in lead.state.history] == [entry.sent for entry in expected.history]
+    assert [(entry.sent, entry.epsilon) for entry in lead.state.history] == [(entry.sent, entry.epsilon) for entry in expected.history]
 
 
 def test_fifty_that_come_at_once() -> None:
@@ -340,6 +345,9 @@ def test_a_late_answer_is_left_out_or_weighs_less(discount: float) -> None:
     assert (refused is None) == bool(discount)
     assert not lead.advance(13.0), "it is there, and may still answer what is asked now"
     assert lead.advance(22.0)
+    # Who is begun again says its last answer once more, and is counted once.
+    assert lead.hear("n0", learners["n0"].answered, learners["n0"].answer) is None
+    assert not lead.takes("n0", learners["n0"].answered)
     weights = np.array([learners[name].answer.facts["rows"] for name in names]) * (1.0, 1.0, discount)
     answers = np.stack([learners[name].answer.vectors["model"].values for name in names]).astype(np.float64)
     np.testing.assert_allclose(lead.state.inbox["*"].vectors["model"].values, weights @ answers / weights.sum(), rtol=1e-6)
@@ -488,3 +496,4 @@ def test_what_a_nodes_owner_does_not_allow_is_refused_aloud(site: Site, tmp_path
     assert site.running["pump-1"].wait(60) == 2
     assert "node 'pump-1' does not take part" in site.log("pump-1")
     assert "fedavg" in site.log("pump-1")
+    site.reaches("coordinator", "node takes no part: node pump-1, reason node 'pump-1' does not take part")

@@ -39,6 +39,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 CLASSIFIER = Mlp(hidden=(4,), scaling=Scaling(fit="federated"))
 DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4)
 PLAN = plan_of(CLASSIFIER, FedAvg(rounds=20, epochs=2.0), 7)
+PRIVATE = plan_of(Mlp(hidden=(4,), scaling=Scaling(numbers="standard")), FedAvg(chain=("clip", "noise"), privacy={"epsilon": 7.9}), 7)
 OPEN = Policy(strategies="*", queries="*", tables="*", shares_rows=True)
 EDGES = Path("nowhere/edges.csv")
 
@@ -85,7 +86,10 @@ def test_every_strategy_can_be_looked_at_beforehand(name: str) -> None:
         # Both networks of a node in each round; the second one in the end, for all rounds.
         (plan_of(DUAL, MtadFl(epochs=20.0), 7), {"most_epochs": 39.0}, "a round of 'mtad-fl' is 40 epochs"),
         (plan_of(DUAL, MtadFl(rounds=4, epochs=20.0, transfer="last"), 7), {}, "the end of 'mtad-fl' is 80 epochs"),
-        (PLAN, {"most_epsilon": 8.0}, "the plan adds no noise, and the policy allows a privacy cost of 8 at most (most_epsilon)"),
+        (PLAN, {"most_epsilon": 8.0}, "something without noise, and the policy allows a privacy cost of 8 at most (most_epsilon)"),
+        (PRIVATE, {"most_epsilon": 8.0}, None),
+        (PRIVATE, {"most_epsilon": 2.0}, "and the policy allows 2 (most_epsilon)"),
+        (PLAN, {"chain": ("mask",)}, "wants the chain of stage 'rounds' to have mask (chain)"),
         (plan_of(CLASSIFIER, FedAvg(), 7, attackers=Attackers(nodes=("b",))), {}, "allows no drills (drills)"),
         (plan_of(CLASSIFIER, FedAvg(), 7, attackers=Attackers(nodes=("b",))), {"drills": True}, None),
         (plan(topology={"name": "file", "path": str(EDGES)}), {}, "the name of a file that this machine would have to read"),

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vedette.cli.mesh import Connect, Format, Insecure, Keys, Listen, Run
+from vedette.cli.mesh import Connect, Format, Insecure, Keys, Listen, Quiet, Run
+from vedette.cli.metrics import Metrics
 from vedette.cli.recipes import names
 
 __all__ = ["coordinator"]
@@ -33,7 +34,9 @@ def coordinator(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Root of all that is drawn.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Few rounds: to see that it works.")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
+    metrics: Metrics = None,
     log: Format = "text",
+    quiet: Quiet = False,
 ) -> None:
     """Lead a federation of nodes that come and go; begun again in the same folder it goes on where it was.
 
@@ -41,7 +44,7 @@ def coordinator(
     """
     import json
 
-    from vedette.cli.mesh import log_to_terminal, round_told, settings_of
+    from vedette.cli.mesh import log_to_terminal, round_told, seen, settings_of
     from vedette.evaluation.recipe import load_recipe
     from vedette.files import write_atomic
     from vedette.runtimes.base import plan_of
@@ -54,10 +57,12 @@ def coordinator(
     plan = plan_of(chosen.detector, chosen.strategy, seed, trainer=chosen.trainer)
     folder = out or Path("runs") / "mesh" / run
 
-    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told)
+    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told(log, quiet))
     session, name = open_session(settings_of(keys, insecure, listen, connect, insecure or _named(keys)))
     try:
-        Coordinator(plan, lead, session, name, run, linger=linger).serve()
+        mesh = Coordinator(plan, lead, session, name, run, linger=linger)
+        with seen(mesh.status, metrics, quiet):
+            mesh.serve()
     finally:
         session.close()  # type: ignore[no-untyped-call]
     history = [entry._asdict() for entry in lead.state.history]

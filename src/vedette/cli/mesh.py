@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from vedette.runtimes.mesh.learner import Learner
     from vedette.runtimes.mesh.policy import Policy
     from vedette.runtimes.mesh.session import MeshSettings
+    from vedette.runtimes.mesh.status import Status
     from vedette.training.task import Work
 
 __all__ = [
@@ -25,10 +29,12 @@ __all__ = [
     "Keys",
     "Listen",
     "PolicyFile",
+    "Quiet",
     "Run",
     "log_to_terminal",
     "owner_of",
     "round_told",
+    "seen",
     "settings_of",
     "store",
 ]
@@ -43,6 +49,9 @@ Run = Annotated[str, typer.Option("--run", help="Name of the federation, the sam
 Device = Annotated[str | None, typer.Option("--device", help="Which of the recipe's nodes this is; its own name unless given.")]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="What this device takes part in (TOML); a careful one unless given.")]
 Format = Annotated[Literal["text", "json"], typer.Option("--log", help="How the log is written, on the error stream.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Lines instead of the live view, as where the error stream is no terminal.")]
+
+log = logging.getLogger(__name__)
 
 PLAIN = frozenset(vars(logging.makeLogRecord({})))
 
@@ -55,12 +64,15 @@ class _Lines(logging.Formatter):
         self.as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        more = {name: value for name, value in vars(record).items() if name not in PLAIN}
-        when, level, said = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), record.levelname.lower(), record.getMessage()
+        more = {name: value for name, value in vars(record).items() if name not in PLAIN and not name.startswith("_")}
+        when = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        level, said = record.levelname.lower(), record.getMessage()
         if self.as_json:
             return json.dumps({"time": when, "level": level, "message": said, **more}, default=str)
-        about = ", ".join(f"{name} {value}" for name, value in more.items())
-        return f"{when} {level:7} {said}{f': {about}' if about else ''}"
+        about = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in more.items())
+        line = f"{when} {level:7} {said}{f': {about}' if about else ''}"
+        # What others said may stand in it: no line of theirs looks like one of ours, and none moves the cursor.
+        return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line)
 
 
 def log_to_terminal(form: Literal["text", "json"]) -> None:
@@ -107,10 +119,49 @@ def owner_of(policy: Path | None) -> _Owner:
     return _Owner(Policy() if policy is None else read_policy(policy))
 
 
-def round_told(entry: Round) -> None:
-    """Say what happened in a round."""
-    loss = "" if entry.loss is None else f", loss {entry.loss:.5g}"
-    typer.echo(f"{entry.stage}: round {entry.number} of {entry.of}{loss}, {(entry.sent + entry.received) / 1e3:,.1f} kB")
+def round_told(form: Literal["text", "json"], quiet: bool) -> Callable[[Round], None]:
+    """Return what says what happened in a round: a line, one of the log if that is JSON, or none where the run is drawn instead.
+
+    To be called before that begins: the error stream is then no terminal any more.
+    """
+    from vedette.cli.live import is_drawn
+
+    drawn = is_drawn(quiet) and sys.stdout.isatty()
+
+    def tell(entry: Round) -> None:
+        if form == "json":
+            log.info("round over", extra=entry._asdict())
+        elif not drawn:
+            loss = "" if entry.loss is None else f", loss {entry.loss:.5g}"
+            typer.echo(f"{entry.stage}: round {entry.number} of {entry.of}{loss}, {(entry.sent + entry.received) / 1e3:,.1f} kB")
+
+    return tell
+
+
+@contextmanager
+def seen(status: Callable[[], Status], metrics: str | None, quiet: bool) -> Iterator[None]:
+    """Let people and Prometheus see how a run goes.
+
+    Parameters
+    ----------
+    status
+        Tells where it stands, from any thread.
+    metrics
+        ``[HOST:]PORT`` to serve metrics at; None serves none.
+    quiet
+        Draw nothing.
+    """
+    from vedette.cli.live import drawing, is_drawn
+
+    with ExitStack() as stack:
+        if metrics is not None:
+            from vedette.cli.metrics import serving
+            from vedette.runtimes.mesh.prometheus import MeshCollector
+
+            stack.enter_context(serving(metrics, MeshCollector(status)))
+        if is_drawn(quiet):
+            stack.enter_context(drawing(status))
+        yield
 
 
 def store(learner: Learner, folder: Path, run: str) -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vedette.cli.mesh import Connect, Device, Format, Insecure, Keys, PolicyFile, Run
+from vedette.cli.mesh import Connect, Device, Format, Insecure, Keys, PolicyFile, Quiet, Run
+from vedette.cli.metrics import Metrics
 from vedette.cli.recipes import names
 
 __all__ = ["node"]
@@ -31,13 +32,16 @@ def node(
     out: Annotated[Path | None, typer.Option("--out", help="Where state and detector are kept (runs/mesh/RUN/NAME unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of simulated rows and random splits.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
+    metrics: Metrics = None,
     log: Format = "text",
+    quiet: Quiet = False,
 ) -> None:
     """Learn with others what this device's rows teach, which never leave it; begun again in the same folder it goes on where it was.
 
     Example: vedette node my-plant.toml --keys fleet/pump-3 --connect 192.168.1.10:7447 --data ~/plant
     """
-    from vedette.cli.mesh import log_to_terminal, owner_of, settings_of, store
+    from vedette.cli.mesh import log_to_terminal, owner_of, round_told, seen, settings_of, store
+    from vedette.errors import RecipeError
     from vedette.evaluation.recipe import load_recipe
     from vedette.evaluation.setting import rows_of
     from vedette.runtimes.mesh.learner import Learner
@@ -45,16 +49,22 @@ def node(
     from vedette.runtimes.mesh.session import open_session
 
     log_to_terminal(log)
+    tell = round_told(log, quiet)
     owner = owner_of(policy)
     session, name = open_session(settings_of(keys, insecure, None, connect, coordinator))
     try:
         train, calibration = rows_of(load_recipe(recipe, changes=changes or []), root, seed, device or name)
         mesh = Node(session, name, coordinator, run)
-        plan = mesh.plan()
-        owner.demand(plan, name)
-        folder = out or Path("runs") / "mesh" / run / name
-        learner = Learner(plan, name, train, calibration, folder / "node.state", owner.objection)
-        mesh.carry_out(learner, plan, lambda step: None if step.closing else typer.echo(f"{name}: round {step.round + 1}, {step.phase}"))
+        with seen(mesh.status, metrics, quiet):
+            plan = mesh.plan()
+            folder = out or Path("runs") / "mesh" / run / name
+            try:
+                owner.demand(plan, name)
+                learner = Learner(plan, name, train, calibration, folder / "node.state", owner.objection)
+                mesh.carry_out(learner, plan, tell)
+            except RecipeError as error:
+                mesh.refuse(str(error))
+                raise
     finally:
         session.close()  # type: ignore[no-untyped-call]
     store(learner, folder, run)

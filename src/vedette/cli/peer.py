@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vedette.cli.mesh import Connect, Device, Format, Insecure, Keys, Listen, PolicyFile, Run
+from vedette.cli.mesh import Connect, Device, Format, Insecure, Keys, Listen, PolicyFile, Quiet, Run
+from vedette.cli.metrics import Metrics
 from vedette.cli.recipes import names
 
 __all__ = ["peer"]
@@ -33,13 +34,15 @@ def peer(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Root of all that is drawn, the same at all peers.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Few rounds: to see that it works.")] = False,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe; repeatable.")] = None,
+    metrics: Metrics = None,
     log: Format = "text",
+    quiet: Quiet = False,
 ) -> None:
     """Learn among peers, each with the rows of its own; begun again in the same folder it goes on where it was.
 
     Example: vedette peer my-plant.toml --peers pump-1,pump-2,pump-3 --keys fleet/pump-1 --listen 0.0.0.0:7447
     """
-    from vedette.cli.mesh import log_to_terminal, owner_of, round_told, settings_of, store
+    from vedette.cli.mesh import log_to_terminal, owner_of, round_told, seen, settings_of, store
     from vedette.evaluation.recipe import load_recipe
     from vedette.evaluation.setting import rows_of
     from vedette.runtimes.base import plan_of
@@ -58,16 +61,10 @@ def peer(
         train, calibration = rows_of(chosen, root, seed, device or name)
         folder = out or Path("runs") / "mesh" / run / name
         learner = Learner(plan, name, train, calibration, folder / "node.state", owner.objection)
-        Peer(
-            plan,
-            learner,
-            session,
-            run,
-            everybody,
-            Quorum(nodes or len(everybody), deadline=deadline, grace=grace),
-            folder / "peer.state",
-            round_told,
-        ).carry_out()
+        quorum = Quorum(nodes or len(everybody), deadline=deadline, grace=grace)
+        mesh = Peer(plan, learner, session, run, everybody, quorum, folder / "peer.state", round_told(log, quiet))
+        with seen(mesh.status, metrics, quiet):
+            mesh.carry_out()
     finally:
         session.close()  # type: ignore[no-untyped-call]
     store(learner, folder, run)

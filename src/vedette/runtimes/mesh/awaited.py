@@ -9,8 +9,7 @@ from vedette.message import Memory, Message
 from vedette.runtimes.mesh.course import Step
 from vedette.runtimes.mesh.expected import Bound, Expected, Part
 from vedette.runtimes.mesh.wire import Kind
-from vedette.runtimes.phase import Run
-from vedette.training.layout import layout_of
+from vedette.runtimes.phase import Run, layouts_of
 
 __all__ = ["awaited_at", "memory_in", "parts_of"]
 
@@ -20,14 +19,15 @@ TEXT = 1 << 20
 ROWS, COLUMNS = 1 << 20, 1 << 16
 """Of any table."""
 
-FLOATS = ("float32", "float64")
+FLOATS, INTEGERS = ("float32", "float64"), ("int8", "int32", "int64", "uint8", "uint32", "uint64")
 
 TABLES: Mapping[str, Bound] = {
     "numbers": Bound(ROWS, COLUMNS, FLOATS, open=True),
     "scaling.numbers": Bound(ROWS, COLUMNS, FLOATS, open=True),
-    "*": Bound(ROWS, COLUMNS, (*FLOATS, "int64", "int32", "uint8")),
+    "*": Bound(ROWS, COLUMNS, (*FLOATS, "float16", *INTEGERS)),
 }
-FACTS: Mapping[str, int] = {"features*": TEXT, "levels*": TEXT, "missing*": TEXT, "scaling.*": TEXT, "state*": TEXT, "*": 0}
+TEXTS = ("features*", "levels*", "missing*", "scaling.*", "state*", "secure.*", "chain.layout.*")
+FACTS: Mapping[str, int] = {**dict.fromkeys(TEXTS, TEXT), "*": 0}
 """Most characters of a text; what is told as a number has 0."""
 
 
@@ -39,22 +39,16 @@ def memory_in(prepared: Message) -> Memory:
 def parts_of(run: Run, memory: Memory) -> dict[str, Part]:
     """Return what travels on each channel of the rounds, by the scaling in a memory; nothing while there is none.
 
-    Where each node scales by itself, its networks follow from what only it knows: others must take what it sends as it comes, and
-    find out in the exchange whether it fits the rest.
+    Where each node makes its scaling by itself, be it from votes, its networks follow from what only it knows: others must take what it
+    sends as it comes, and find out in the exchange whether it fits the rest.
     """
     channels = next(stage.strategy.channels for stage in run.stages if stage.name == "rounds")
-    if "scaling.about" not in memory and run.detector.scaling.fit == "local":
+    if "scaling.about" not in memory and (memory or run.detector.scaling.fit == "local"):
         return {channel.name: Part(None, None) for channel in channels}
     if "scaling.about" not in memory or not isinstance(run.detector, NetworkDetector):
         return {}
-    detector = run.detector.restored(memory)
-    assert isinstance(detector, NetworkDetector)
-    networks = detector.networks(detector.window.size * detector.scaler.width)
-    found = {}
-    for channel in channels:
-        layout = layout_of(networks[channel.role or detector.role]).part(channel.part, channel.holds)
-        found[channel.name] = Part(layout.hash, layout.size)
-    return found
+    layouts = layouts_of(run.detector, channels, memory)
+    return {name: Part(layout.hash, layout.size) for name, layout in layouts.items()}
 
 
 def awaited_at(
@@ -76,7 +70,9 @@ def awaited_at(
         Of the whole message.
     """
     stage = run.stages[step.stage].name
-    channels = parts if stage == "rounds" else {}
+    # What is voted on besides the rounds is no network's, and the same for all.
+    others = {channel.name: Part(None, None) for channel in run.stages[step.stage].strategy.channels}
+    channels = parts if stage == "rounds" else others
     return Expected(
         mark, (step.round,), (kind,), senders, most_bytes, stage, step.phase, channels=channels, tables=TABLES, facts=FACTS
     )  # fmt: skip

@@ -5,6 +5,7 @@ All that is said is a question of a node's and its reply, so nothing can get los
     join                   -> the plan
     ask/PLAN/POSITION      -> what comes next for a node that has done all before a position
     answer/PLAN/PLACE      -> the same, after the node's answer to a step, which comes with the question
+    refuse                 -> nothing: the node says why it takes no part
 
 A reply's attachment says what it is: the number of a step (and the inbox for it comes along), or `WAIT`, `AGAIN`, `OVER`, `REFUSED`.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import queue
 import time
 from collections.abc import Callable, Mapping
@@ -23,9 +25,10 @@ from vedette.errors import MessageRefused
 from vedette.message import Message
 from vedette.runtimes.base import Plan, digest
 from vedette.runtimes.mesh.awaited import awaited_at, memory_in, parts_of
-from vedette.runtimes.mesh.expected import Part
+from vedette.runtimes.mesh.expected import Expected, Part
 from vedette.runtimes.mesh.lead import Lead
 from vedette.runtimes.mesh.rules import alive, inbox, place_of
+from vedette.runtimes.mesh.status import Condition, Status, Tally
 from vedette.runtimes.mesh.wire import Header, Precision, decode, encode
 
 __all__ = ["AGAIN", "HOLD", "OVER", "REFUSED", "WAIT", "Coordinator"]
@@ -34,6 +37,9 @@ log = logging.getLogger(__name__)
 
 WAIT, AGAIN, OVER, REFUSED = "wait", "again", "over", "refused"
 """Ask again later; say your last answer again; the run is over; your question makes no sense here, and why."""
+
+MOST_REASON = 4096
+"""Bytes of what a node may say of why it takes no part."""
 
 HOLD = 5.0
 """Seconds a question is kept until there is something to tell."""
@@ -82,10 +88,11 @@ class Coordinator:
     ) -> None:
         self.plan, self.lead, self.session, self.name, self.run_name = plan, lead, session, name, run
         self.most_bytes, self.precision, self.linger, self.mark = most_bytes, precision, linger, digest(plan)
-        self.bytes_in = self.bytes_out = 0
+        self.tally = Tally()
         self._events = queue.SimpleQueue[tuple[str, Any]]()
         self._open: dict[str, _Question] = {}
         self._ended: set[str] = set()
+        self._late, self._refused = set[str](), set[str]()
         self._encoded: tuple[int, Message, bytes] | None = None
 
     def serve(self, on_change: Callable[[Coordinator], None] = lambda _: None) -> None:
@@ -117,12 +124,68 @@ class Coordinator:
                     self._asked(about, now)
                 elif what == "alive" and about[1] == zenoh.SampleKind.DELETE:
                     self._gone(about[0].rpartition("/")[2], now)
-                while self.lead.advance(now):
-                    pass
+                self._advance(now)
                 self._tell(now)
                 if self.lead.over and not over:
                     over = now
                 on_change(self)
+
+    def status(self) -> Status:
+        """Tell where the run stands; from any thread."""
+        lead, now = self.lead, time.monotonic()
+        asked, left = lead.asked, lead.deadline - now
+        if lead.over:
+            doing, left = "the run is over" + ("" if self._ended >= lead.present else "; waits for nodes to come to its end"), math.nan
+        elif not asked:
+            doing, left = f"waits for nodes: {len(lead.present)} there, begins with {lead.needed}", math.nan
+        else:
+            doing = f"waits for {len(asked) - len(lead.heard)} of {len(asked)} nodes"
+        return Status(
+            "coordinator",
+            self.name,
+            self.run_name,
+            doing,
+            tuple(lead.state.history),
+            self.tally,
+            lead.run,
+            lead.course,
+            lead.place,
+            {node: self._condition(node) for node in sorted(lead.known)},
+            len(lead.present),
+            len(asked),
+            len(lead.heard),
+            lead.needed,
+            left,
+        )
+
+    def _condition(self, node: str) -> Condition:
+        if node in self._ended:
+            return "done"
+        if node in self.lead.heard:
+            return "answered"
+        if node in self._refused:
+            return "refused"
+        if node not in self.lead.present:
+            return "gone"
+        if node not in self.lead.asked:
+            return "there"
+        return "late" if node in self._late else "working"
+
+    def _advance(self, now: float) -> None:
+        """Exchange as often as it is time to, and count."""
+        lead = self.lead
+        heard, rounds = lead.heard, len(lead.state.history)
+        if lead.asked:
+            self.tally.begin()
+            if now >= lead.deadline:
+                self._late |= {*lead.asked} - {*heard}
+        while lead.advance(now):
+            self._late, self._refused = self._late - {*heard}, set()
+            for entry in lead.state.history[rounds:]:
+                self.tally.end(entry.stage)
+                self.tally.count(refused=entry.refused)
+                self._refused |= set(entry.refused)
+            heard, rounds = lead.heard, len(lead.state.history)
 
     def _asked(self, query: Any, now: float) -> None:
         place = place_of(str(query.key_expr))
@@ -134,11 +197,16 @@ class Coordinator:
                 header = Header(run=self.run_name, kind="plan", node=self.name)
                 self._reply(query, "plan", encode(header, Message(facts={"plan": json.dumps(self.plan)})))
                 return
+            if kind == "refuse":
+                self._declined(node, query)
+                return
             position = self._position(kind, rest)
             if kind == "answer":
                 self._heard(node, position - 1, query)
         except MessageRefused as error:
             log.warning("message refused", extra={"node": node, "reason": str(error)})
+            self.tally.count(refused=[node])
+            self._refused.add(node)
             self._reply(query, REFUSED, str(error).encode())
             return
         self.lead.come(node, now)
@@ -147,6 +215,14 @@ class Coordinator:
             # It has lost the reply, or never waited for it.
             before.query.drop()
         self._open[node] = _Question(query, position, now)
+
+    def _declined(self, node: str, query: Any) -> None:
+        """Say aloud why a node takes no part."""
+        data = query.payload.to_bytes() if query.payload is not None else b""
+        awaited = Expected(self.run_name, (0,), ("refusal",), (node,), MOST_REASON, facts={"reason": MOST_REASON})
+        reason = str(decode(data, awaited)[1].facts["reason"])
+        log.warning("node takes no part", extra={"node": node, "reason": reason[:300]})
+        self._reply(query, OVER, b"")
 
     def _position(self, kind: str, rest: list[str]) -> int:
         """Read what a question says of where the node is."""
@@ -161,11 +237,11 @@ class Coordinator:
 
     def _heard(self, node: str, place: int, query: Any) -> None:
         """Take an answer in."""
+        data = query.payload.to_bytes() if query.payload is not None else b""
+        self.tally.count(bytes_in=len(data), late=place != self.lead.place)
         if not self.lead.takes(node, place):
             self.lead.hear(node, place, Message())
             return
-        data = query.payload.to_bytes() if query.payload is not None else b""
-        self.bytes_in += len(data)
         awaited = awaited_at(self.lead.run, self.mark, self.lead.course[place], "answer", (node,), self._parts(), self.most_bytes)
         self.lead.hear(node, place, decode(data, awaited)[1])
 
@@ -206,6 +282,6 @@ class Coordinator:
         return self._encoded[2]
 
     def _reply(self, query: Any, what: str, payload: bytes) -> None:
-        self.bytes_out += len(payload)
+        self.tally.count(bytes_out=len(payload))
         query.reply(query.key_expr, payload, attachment=what.encode())
         query.drop()

@@ -105,9 +105,13 @@ class Lead:
         self.present = set[str]()
         self._left: dict[str, float] = {}
         self.asked: tuple[str, ...] = ()
+        self._candidates = 0
         self.heard: dict[str, Message] = {}
         self._late: dict[str, tuple[int, Message]] = {}
+        self._counted: dict[str, int] = {}
         self.place = self._place()
+        # What was answered before, another may have counted.
+        self._first = self.place - 1
         self._begun = 0.0
         self._entry: Round | None = None
 
@@ -115,6 +119,21 @@ class Lead:
     def over(self) -> bool:
         """Whether nothing is left to exchange."""
         return self.place >= len(self.course)
+
+    @property
+    def known(self) -> set[str]:
+        """Who was ever there, or asked."""
+        return {*self.present, *self._left, *self.asked}
+
+    @property
+    def needed(self) -> int:
+        """How many must have answered at the deadline; before the run begins, how many must be there."""
+        return max(1, math.ceil(self.quorum.share * len(self.asked))) if self.asked else self.quorum.nodes
+
+    @property
+    def deadline(self) -> float:
+        """When those that have not answered are waited for no longer."""
+        return self._begun + self.quorum.deadline
 
     def come(self, node: str, now: float) -> None:
         """Count a node in: from the next phase on, and in this one if it was asked before."""
@@ -150,7 +169,7 @@ class Lead:
 
     def takes(self, node: str, place: int) -> bool:
         """Tell whether a node's answer to a step would be used: it is the step under way, or one of which late answers still count."""
-        if self.over or not place < len(self.course):
+        if self.over or not place < len(self.course) or self._counted.get(node, self._first) >= place:
             return False
         return node in self.asked if place == self.place else self._late_by(place) > 0
 
@@ -158,12 +177,16 @@ class Lead:
         """Return by how many rounds an answer to a step is late, if it may be weighed by that; else 0."""
         then, now = self.course[place], self.course[self.place]
         stage = self.run.stages[now.stage]
-        weighed = all(channel.combine == "mean" and all(channel.weights) for channel in stage.strategy.channels)
+        channels = stage.strategy.channels
+        weighed = bool(channels) and all(channel.combine == "mean" and all(channel.weights) for channel in channels)
         like = (then.stage, then.phase, then.closing) == (now.stage, now.phase, now.closing)
         return now.round - then.round if self.quorum.discount and stage.name == "rounds" and weighed and like else 0
 
     def hear(self, node: str, place: int, message: Message) -> str | None:
         """Take an answer in; return why it was left out, or None."""
+        if self._counted.get(node) == place:
+            # A node that is begun again says its last answer once more.
+            return None
         if place != self.place and self.takes(node, place):
             age = self._late_by(place)
             self._late[node] = age, message
@@ -190,14 +213,13 @@ class Lead:
                 self._begin(now)
             return False
         awaited = [node for node in self.asked if node not in self.heard and self._may_come(node, now)]
-        late = now - self._begun >= self.quorum.deadline
-        enough = len(self.heard) >= max(1, math.ceil(self.quorum.share * len(self.asked)))
+        late, enough = now >= self.deadline, len(self.heard) >= self.needed
         if not (enough if late else self.heard and enough and not awaited):
             if late or not (awaited or self.heard):
                 self._begin_again(now, late)
             return False
         if awaited:
-            log.warning("deadline over", extra={"missing": ", ".join(awaited)})
+            log.warning("deadline over", extra={"missing": awaited})
         self._exchange()
         self._begin(now)
         return True
@@ -212,7 +234,7 @@ class Lead:
             self.asked = ()
             return
         members = tuple(sorted({*self.present, *(node for node in self._left if self._may_come(node, now))}))
-        self.asked = self._phase(members).takes_part() if self.present else ()
+        self.asked, self._candidates = self._phase(members).takes_part() if self.present else (), len(members)
 
     def _begin_again(self, now: float, late: bool) -> None:
         """Wait on; who came meanwhile is asked too."""
@@ -235,15 +257,16 @@ class Lead:
         late = {node: said for node, said in self._late.items() if node not in self.heard}
         heard = {**self.heard, **{node: self._weighed(message, age) for node, (age, message) in late.items()}}
         phase = self._phase(sorted(heard))
-        phase.turn = phase.turn._replace(staleness={node: age for node, (age, _) in late.items()})
+        phase.turn = phase.turn._replace(staleness={node: age for node, (age, _) in late.items()}, candidates=self._candidates)
         hearing, received = exchanged(phase, heard, state)
+        self._counted |= dict.fromkeys(heard, self.place)
         entry = Round(stage.name, step.round + 1, stage.strategy.rounds, self._loss(), hearing.sent, received, hearing.refused)
         self._entry = entry if self._entry is None else self._entry.plus(entry)
         state.phase += 1
         if state.phase == len(stage.strategy.phases):
             state.phase, state.round = 0, state.round + 1
-            state.history.append(self._entry)
-            self.on_round(self._entry)
+            state.history.append(self._entry._replace(epsilon=self.run.spent(state.stage, state.round)))
+            self.on_round(state.history[-1])
             self._entry = None
         if state.round >= stage.strategy.rounds:
             state.closed[stage.name], state.exchanged[stage.name] = state.inbox, state.ours

@@ -8,24 +8,27 @@ from collections.abc import Callable
 from typing import Any
 
 from vedette.errors import MessageRefused, RecipeError
-from vedette.runtimes.base import Plan, digest
+from vedette.message import Message, bytes_of
+from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.mesh.awaited import awaited_at, parts_of
 from vedette.runtimes.mesh.coordinator import AGAIN, HOLD, OVER, REFUSED, WAIT
-from vedette.runtimes.mesh.course import Step
 from vedette.runtimes.mesh.expected import Expected
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, key
+from vedette.runtimes.mesh.status import Status, Tally
 from vedette.runtimes.mesh.wire import Header, Precision, decode, encode, read_json
 
 __all__ = ["Node"]
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 3 * HOLD
-"""Seconds after which a question is asked anew."""
+PATIENCE = 600.0
+"""Seconds after which a question is asked anew: time for 64 MB at 1 Mbit/s. A link that is lost ends the question at once."""
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds before a question that found nobody is asked again."""
+
+LOOKS, WAITS = "looks for the coordinator", "waits for what comes next"
 
 
 class Node:
@@ -51,6 +54,15 @@ class Node:
         self.session, self.name, self.coordinator, self.run_name = session, name, coordinator, run
         self.most_bytes, self.precision = most_bytes, precision
         self.stopped = threading.Event()
+        self.tally, self.history = Tally(), list[Round]()
+        self._learner: Learner | None = None
+        self._doing = LOOKS
+
+    def status(self) -> Status:
+        """Tell where the run stands; from any thread."""
+        learner = self._learner
+        more = () if learner is None else (learner.run, learner.course, learner.position)
+        return Status("node", self.name, self.run_name, self._doing, tuple(self.history), self.tally, *more)
 
     def plan(self) -> Plan:
         """Return the run's plan, as soon as the coordinator is there.
@@ -67,8 +79,15 @@ class Node:
             raise MessageRefused("the coordinator sent no plan")
         return plan
 
-    def carry_out(self, learner: Learner, plan: Plan, on_step: Callable[[Step], None] = lambda _: None) -> None:
-        """Do what is asked for until the run is over.
+    def refuse(self, reason: str) -> None:
+        """Tell the coordinator why this node takes no part; if it is not there, nobody hears it."""
+        header = Header(run=self.run_name, kind="refusal", node=self.name)
+        said = encode(header, Message(facts={"reason": reason[:1000]}))
+        for _ in self.session.get(key(self.run_name, self.coordinator, self.name, "refuse"), payload=said, timeout=HOLD):
+            pass
+
+    def carry_out(self, learner: Learner, plan: Plan, on_round: Callable[[Round], None] = lambda _: None) -> None:
+        """Do what is asked for until the run is over, and tell of every round that this node took part in.
 
         Raises
         ------
@@ -80,6 +99,7 @@ class Node:
             See `Learner.take`.
         """
         mark, told = digest(plan), -1
+        self._learner = learner
         token = self.session.liveliness().declare_token(alive(self.run_name, self.name))
         try:
             while not self.stopped.is_set():
@@ -90,24 +110,39 @@ class Node:
                 else:
                     what, payload = self._asked(f"ask/{mark}/{learner.position}", None)
                 if what == OVER:
+                    self._doing = "the run is over"
                     return
                 if what == REFUSED:
                     raise RecipeError(f"the coordinator refuses node '{self.name}': {payload.decode(errors='replace')[:300]}")
                 if what == AGAIN:
                     told = -1
                 elif what != WAIT:
-                    on_step(self._take(learner, mark, what, payload))
+                    entry = self._take(learner, mark, what, payload)
+                    if entry is not None:
+                        on_round(entry)
         finally:
             token.undeclare()
 
-    def _take(self, learner: Learner, mark: str, what: str, payload: bytes) -> Step:
-        """Do the step whose inbox came."""
+    def _take(self, learner: Learner, mark: str, what: str, payload: bytes) -> Round | None:
+        """Do the step whose inbox came; return the round that it was the last of."""
         if not what.isdecimal() or not learner.position <= int(what) < len(learner.course):
             raise MessageRefused(f"the coordinator asks for a step {what!r:.20} of {len(learner.course)}, after {learner.position}")
         place = int(what)
         parts = parts_of(learner.run, learner.memory)
-        awaited = awaited_at(learner.run, mark, learner.course[place], "inbox", (self.coordinator,), parts, self.most_bytes)
-        return learner.take(place, decode(payload, awaited)[1])
+        step = learner.course[place]
+        awaited = awaited_at(learner.run, mark, step, "inbox", (self.coordinator,), parts, self.most_bytes)
+        message = decode(payload, awaited)[1]
+        self.tally.begin()
+        self._doing = "works"
+        learner.take(place, message)
+        self._doing = WAITS
+        name, strategy = learner.run.stages[step.stage]
+        if step.closing or step.phase != strategy.phases[-1]:
+            return None
+        entry = Round(name, step.round + 1, strategy.rounds, learner.loss, bytes_of(learner.answer), bytes_of(message))
+        self.history.append(entry)
+        self.tally.end(name)
+        return entry
 
     def _answer(self, learner: Learner, mark: str) -> bytes:
         step = learner.course[learner.answered]
@@ -123,9 +158,12 @@ class Node:
             for reply in self.session.get(where, payload=payload, timeout=PATIENCE):
                 if reply.ok is not None:
                     sample = reply.ok
-                    attachment = sample.attachment
-                    return ("" if attachment is None else attachment.to_string()), sample.payload.to_bytes()
+                    attachment, found = sample.attachment, sample.payload.to_bytes()
+                    self.tally.count(len(found), len(payload or b""))
+                    self._doing = WAITS
+                    return ("" if attachment is None else attachment.to_string()), found
             # A coordinator that is not there, or not yet, ends the question at once.
+            self._doing = LOOKS
             self.stopped.wait(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
         return OVER, b""

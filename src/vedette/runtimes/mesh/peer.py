@@ -11,6 +11,7 @@ A reply's attachment says what it is: `ANSWER` (and it comes along), `GONE` and 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from vedette.runtimes.mesh.exchange import exchanged
 from vedette.runtimes.mesh.lead import Quorum
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, inbox, key, place_of
+from vedette.runtimes.mesh.status import Condition, Status, Tally
 from vedette.runtimes.mesh.wire import Header, Precision, decode, encode
 from vedette.runtimes.phase import Phase, inbox_of
 
@@ -40,9 +42,6 @@ ANSWER, GONE, REFUSED = "answer", "gone", "refused"
 
 KEPT = 16
 """Answers that are kept for neighbours that are behind."""
-
-TICK = 0.5
-"""Seconds a question to a neighbour may stay open before it is looked at whether the neighbour is still there."""
 
 PAUSE = 0.05
 """Seconds before a neighbour that did not reply is asked again."""
@@ -109,6 +108,10 @@ class Peer:
         self._waiting: list[tuple[int, Any]] = []
         self._there: set[str] = set()
         self._left: dict[str, float] = {}
+        self._given_up: Any = None
+        self.tally, self._doing, self._end = Tally(), "", math.nan
+        self._others: tuple[str, ...] = ()
+        self._came, self._late, self._refused = set[str](), set[str](), set[str]()
         if learner.answered >= 0:
             self._answers[learner.answered] = self._encoded()
 
@@ -122,9 +125,16 @@ class Peer:
         VedetteError
             See `Learner.take`.
         """
-        me = self.learner.node
+        import zenoh
+
+        me, self._given_up = self.learner.node, zenoh.CancellationToken()
+        # Who was never seen may be on its way, just as who is gone.
+        self._left = dict.fromkeys(self.nodes, time.monotonic())
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(max(len(self.nodes), 1)))
+            # Before it waits for the threads in it: whoever interrupts us need not wait for the deadline.
+            stack.callback(self._given_up.cancel)
+            stack.callback(self.stopped.set)
             seen = self.session.liveliness().declare_subscriber(alive(self.run_name), self._seen, history=True)
             stack.callback(seen.undeclare)
             asked = self.session.declare_queryable(inbox(self.run_name, me), self._asked)
@@ -132,11 +142,46 @@ class Peer:
             token = self.session.liveliness().declare_token(alive(self.run_name, me))
             try:
                 self._gathered()
+                self.tally.begin()
                 while self._place() < len(self.learner.course) and not self.stopped.is_set():
                     on_step(self._step(self._place(), pool))
             finally:
                 token.undeclare()
             self._linger()
+
+    def status(self) -> Status:
+        """Tell where the run stands; from any thread."""
+        learner, others = self.learner, [node for node in self.nodes if node != self.learner.node]
+        nodes = {node: self._condition(node) for node in others}
+        online, needed = len(self._there & set(self.nodes)), 0 if self.tally.begun else self.quorum.nodes
+        return Status(
+            "peer",
+            learner.node,
+            self.run_name,
+            self._doing if self.tally.begun else f"waits for peers: {online} of {needed} there",
+            tuple(self.state.history),
+            self.tally,
+            learner.run,
+            learner.course,
+            self._place(),
+            nodes,
+            online,
+            len(self._others),
+            len(self._came),
+            needed,
+            self._end - time.monotonic(),
+        )
+
+    def _condition(self, node: str) -> Condition:
+        if node in self._came:
+            return "answered"
+        if node in self._refused:
+            return "refused"
+        if node not in self._there:
+            return "gone" if self._place() < len(self.learner.course) else "done"
+        if node not in self._others:
+            return "there"
+        return "late" if node in self._late else "working"
 
     def _place(self) -> int:
         """Return the step that is next, or under way: it is over when its exchange is."""
@@ -147,6 +192,7 @@ class Peer:
         learner, state = self.learner, self.state
         step = learner.course[place]
         stage = learner.run.stages[step.stage]
+        self._doing, self._others, self._came, self._refused = "works", (), set(), set()
         if learner.position <= place:
             sent = state.closed.get(stage.name, state.inbox) if step.closing else state.inbox
             learner.take(place, inbox_of(sent, learner.node))
@@ -169,15 +215,17 @@ class Peer:
         if step.phase == phase.strategy.phases[-1]:
             entry = Round(stage.name, step.round + 1, phase.strategy.rounds, learner.loss, hearing.sent, received, hearing.refused)
             state.history.append(entry)
+            self.tally.end(stage.name)
+            self.tally.count(refused=hearing.refused)
             self.on_round(entry)
             if step.round + 1 == phase.strategy.rounds:
                 state.closed[stage.name], state.exchanged[stage.name] = state.inbox, state.ours
                 state.inbox, state.ours, state.groups = {}, {}, {}
-        self._kept(self._after(place, ahead))
+        self._kept(self._after(place, ahead if len(ahead) >= len(heard) else ()))
         return step
 
     def _after(self, place: int, ahead: Sequence[int]) -> int:
-        """Return the next step: where most neighbours are that did not keep what they answered to this one, but within its stage."""
+        """Return the next step: where neighbours are that went on without us, but within the stage; there are none unless they are many."""
         if not ahead:
             return place + 1
         stage = self.learner.course[place].stage
@@ -194,7 +242,8 @@ class Peer:
 
     def _heard(self, place: int, others: Sequence[str], pool: ThreadPoolExecutor) -> tuple[dict[str, Message], list[int]]:
         """Ask neighbours for their answers; return those that came, and where neighbours are that went on without us."""
-        end = time.monotonic() + self.quorum.deadline
+        self._end = end = time.monotonic() + self.quorum.deadline
+        self._doing, self._others = "waits for its neighbours", tuple(others)
         found, ahead = dict[str, Message](), list[int]()
         for node, came in zip(others, pool.map(lambda node: self._answer_of(node, place, end), others), strict=True):
             if isinstance(came, Message):
@@ -203,29 +252,37 @@ class Peer:
                 ahead.append(came)
         lacking = [node for node in others if node not in found]
         if lacking:
-            log.warning("not heard", extra={"step": place, "nodes": ", ".join(lacking)})
+            log.warning("not heard", extra={"step": place, "nodes": lacking})
+        self._late, self._end = {node for node in lacking if self._condition(node) in ("late", "working")}, math.nan
+        self.tally.count(late=len(self._late))
         return found, ahead
 
     def _answer_of(self, node: str, place: int, end: float) -> Message | int | None:
         where = key(self.run_name, node, self.learner.node, f"hear/{self.mark}/{place}")
         step = self.learner.course[place]
         while not self.stopped.is_set() and time.monotonic() < end:
-            begun = end - self.quorum.deadline
             with self._changed:
-                gone = node not in self._there and time.monotonic() > max(begun + TICK, self._left.get(node, 0.0) + self.quorum.grace)
+                gone = node not in self._there and time.monotonic() > self._left[node] + self.quorum.grace
             if gone:
                 return None
-            for reply in self.session.get(where, timeout=max(0.05, min(TICK * 4, end - time.monotonic()))):
+            # Not shorter: on a slow link the answer may take all that time. A link that is lost ends the question at once.
+            for reply in self.session.get(where, timeout=max(0.05, end - time.monotonic()), cancellation_token=self._given_up):
                 if reply.ok is None:
                     continue
                 what = "" if reply.ok.attachment is None else reply.ok.attachment.to_string()
                 if what == ANSWER:
+                    data = reply.ok.payload.to_bytes()
+                    self.tally.count(bytes_in=len(data))
                     parts = parts_of(self.learner.run, self.learner.memory)
                     try:
                         awaited = awaited_at(self.learner.run, self.mark, step, "answer", (node,), parts, self.most_bytes)
-                        return decode(reply.ok.payload.to_bytes(), awaited)[1]
+                        message = decode(data, awaited)[1]
+                        self._came.add(node)
+                        return message
                     except MessageRefused as error:
                         log.warning("message refused", extra={"node": node, "reason": str(error)})
+                        self.tally.count(refused=[node])
+                        self._refused.add(node)
                         return None
                 if what.startswith(GONE):
                     at = what.removeprefix(GONE)
@@ -254,6 +311,7 @@ class Peer:
     def _reply(self, place: int, query: Any) -> None:
         answer = self._answers.get(place)
         what = f"{GONE}{self._place()}" if answer is None else ANSWER
+        self.tally.count(bytes_out=len(answer or b""))
         query.reply(query.key_expr, answer or b"", attachment=what.encode())
         query.drop()
 
@@ -279,6 +337,7 @@ class Peer:
 
     def _linger(self) -> None:
         """Stay until all others are through too, or the deadline is over: they may still ask for the last answer."""
+        self._doing, self._others = "the run is over; stays until the others are through", ()
         others = set(self.nodes) - {self.learner.node}
         with self._changed:
             self._changed.wait_for(lambda: not self._there & others, timeout=self.quorum.deadline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -18,11 +19,13 @@ from vedette.errors import RecipeError, VedetteError
 from vedette.message import Message
 from vedette.runtimes.base import Plan
 from vedette.runtimes.phase import Run, run_of
+from vedette.runtimes.privacy import cost_of
 from vedette.runtimes.topology import EdgeFile
 from vedette.seeds import stream
 from vedette.settings import Settings, describe, validated
 from vedette.strategies.aggregation import AGGREGATORS
-from vedette.strategies.base import STRATEGIES, Strategy, Turn
+from vedette.strategies.base import LINKS, STRATEGIES, Strategy, Turn
+from vedette.strategies.chain.chained import plain
 from vedette.training.layout import layout_of
 from vedette.training.lowmem.trainer import LowmemTrainer
 from vedette.training.task import Work
@@ -37,8 +40,8 @@ SCHEMA = "vedette.plan/1"
 KNOWN = frozenset({"schema", "seed", "detector", "topology", "attackers", "trainer", "stages"})
 """What a plan consists of; in one that says more there is something that this version would not heed."""
 
-STAGES = {"prepare": "prepare", "rounds": "", "calibrate": "calibrate"}
-"""A plan's stages in order, and the strategy of those that are the same in every run."""
+STAGES = {"prepare": ("prepare", "private-prepare"), "rounds": (), "calibrate": ("calibrate", "private-calibrate")}
+"""A plan's stages in order, and the strategies of those that are much the same in every run."""
 
 
 class Policy(Settings):
@@ -70,8 +73,12 @@ class Policy(Settings):
     most_memory
         Bytes of parameters, their gradients and what the optimiser remembers. Rows and activations are not among them.
     most_epsilon
-        Privacy that a run may cost, as the epsilon of differential privacy. With a limit a plan that adds no noise is refused, and no
-        plan of this version adds any.
+        Privacy that a run may cost, as the epsilon of differential privacy. With a limit a plan is refused that tells anything without
+        noise, or with noise that others could draw too.
+    most_delta
+        Probability with which that limit need not hold.
+    chain
+        Links that must be in the chain of all that is averaged: "mask", so that only sums leave; "clip", "noise".
     drills
         Whether a plan may name nodes that do not play by the rules, to try a federation out.
     """
@@ -80,7 +87,7 @@ class Policy(Settings):
     detectors: Names = ("*",)
     trainers: Names = ("*",)
     aggregators: Names = ("*",)
-    queries: Names = ("scaling", "residuals", "inputs", "summary", "variance", "scores", "loss-of")
+    queries: Names = ("scaling", "votes", "scaled-by", "residuals", "inputs", "summary", "variance", "scores", "loss-of")
     tables: Names = ()
     shares_rows: bool = False
     most_rounds: int = Field(default=1000, ge=0)
@@ -88,6 +95,8 @@ class Policy(Settings):
     most_steps: int = Field(default=10_000, ge=0)
     most_memory: int = Field(default=256 * 2**20, ge=0)
     most_epsilon: float | None = Field(default=None, ge=0)
+    most_delta: float = Field(default=1e-5, gt=0, lt=1)
+    chain: Names = ()
     drills: bool = False
 
 
@@ -169,15 +178,18 @@ def _objections(run: Run, policy: Policy, width: int | None) -> Iterator[str]:
     if isinstance(run.topology, EdgeFile) and not run.topology.edges:
         yield "the plan has no edges, but the name of a file that this machine would have to read (topology.path)"
     if policy.most_epsilon is not None:
-        yield f"the plan adds no noise, and the policy allows a privacy cost of {policy.most_epsilon:g} at most (most_epsilon)"
+        yield from _cost(run, policy.most_epsilon, policy.most_delta)
     if width is not None and (needed := _memory(run, width)) > policy.most_memory:
         yield f"training takes {needed:,} bytes, and the policy allows {policy.most_memory:,} (most_memory)"
     if [stage.name for stage in run.stages] != list(STAGES):
         yield f"the plan has not the stages {', '.join(STAGES)}, but {[stage.name for stage in run.stages]!s:.80}"
         return
-    for name, strategy in run.stages:
+    for name, strategy in ((stage.name, plain(stage.strategy)) for stage in run.stages):
+        linked = {describe(LINKS, link)["name"] for link in strategy.chain}
+        if lacking := [link for link in policy.chain if link not in linked] if strategy.channels else []:
+            yield f"the policy wants the chain of stage '{name}' to have {' and '.join(lacking)} (chain)"
         called = describe(STRATEGIES, strategy)["name"]
-        if STAGES[name] and called != STAGES[name]:
+        if STAGES[name] and called not in STAGES[name]:
             yield f"the plan's stage '{name}' is '{called}'"
         if not STAGES[name]:
             yield from _unnamed("strategy", called, policy.strategies)
@@ -191,6 +203,15 @@ def _objections(run: Run, policy: Policy, width: int | None) -> Iterator[str]:
         yield from _against([_first(strategy, phase) for phase in strategy.phases], policy, f"a round of '{called}'")
         for phase in strategy.closing:
             yield from _against([_first(strategy, phase)], policy, f"the end of '{called}'")
+
+
+def _cost(run: Run, most: float, delta: float) -> Iterator[str]:
+    """Say that a plan costs more privacy than is allowed."""
+    cost = cost_of([stage.strategy for stage in run.stages], delta)
+    if math.isinf(cost):
+        yield f"the plan tells something without noise, and the policy allows a privacy cost of {most:g} at most (most_epsilon)"
+    elif cost > most:
+        yield f"the plan costs an epsilon of {cost:.4g} at delta {delta:g}, and the policy allows {most:g} (most_epsilon)"
 
 
 def _unnamed(noun: str, name: str, allowed: Names) -> Iterator[str]:

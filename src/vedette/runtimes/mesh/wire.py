@@ -35,7 +35,11 @@ MOST_HEADER = 2**20
 """Bytes that a header may have, this one and safetensors' own: what it says is read before it can be checked."""
 MOST_NAMES = 10_000
 """Names of one JSON object: of each that is wrong an account is given."""
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1"}
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2",
+    "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U8": "|u1",
+}  # fmt: skip
 
 Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**48)]
 
