@@ -89,8 +89,15 @@ def test_noise_is_as_strong_as_said(added: str) -> None:
     chain += ("mask",) if added == "shares" else ()
     wide = DENSE.model_copy(update={"hidden": (64, 32)})
     moved = weights(run(FedAvg(rounds=1, chain=chain), wide)) - weights(run(FedAvg(rounds=0), wide))
-    expected = 600 * 1e-3 / 6 * (np.sqrt(6) if added == "node" else 1.0)
+    # One of six may vanish, whose part the others' must make up for.
+    expected = 600 * 1e-3 / 6 * {"coordinator": 1.0, "node": np.sqrt(6), "shares": np.sqrt(6 / 5)}[added]
     assert moved.std() == pytest.approx(expected, rel=0.05)
+
+
+def test_noise_that_a_mask_would_cut_is_refused() -> None:
+    chain = ({"name": "clip", "norm": 1.0}, {**NOISE, "multiplier": 2.0, "added": "shares"}, {"name": "mask", "limit": 3.0})
+    with pytest.raises(RecipeError, match="raise its limit"):
+        run(FedAvg(rounds=1, chain=chain))
 
 
 def test_noise_from_the_system_is_never_the_same_and_from_the_seed_always() -> None:

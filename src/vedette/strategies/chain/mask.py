@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -56,7 +57,7 @@ class Mask(Link):
         is; among more each then masks with many more, which takes several times as long.
     """
 
-    limit: float = Field(default=8.0, gt=0)
+    limit: float = Field(default=64.0, gt=0)
     heaviest: float = Field(default=1e6, gt=0)
     bits: Literal[32, 64] = 64
     vanish: float = Field(default=0.3, ge=0, lt=1)
@@ -80,12 +81,20 @@ class Mask(Link):
             return "compressed numbers cannot be added behind a mask: take 'compress' or 'mask'"
         return None
 
+    def staying(self, members: float) -> int:
+        """Return how many of the members of a round must be heard: a sum of fewer is not laid open."""
+        return round(members) - math.floor(self.vanish * members + 1e-9)
+
+    def honest(self, members: float) -> int:
+        """Return how many of these keep their part of the noise to themselves."""
+        return self.staying(members) - math.floor(self.corrupt * members + 1e-9)
+
     def sent(self, turn: Turn, step: str, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
         """Return what a node sends at a step at which it does no work, and what it keeps."""
         steps: dict[str, Callable[[], tuple[Message, Memory]]] = {
             "keys": lambda: secure.advertise(turn.node, mine),
             "shares": lambda: secure.share(inbox, mine, _graph_of(turn), self._assumed),
-            "sum": lambda: secure.revealed(inbox, mine),
+            "sum": lambda: self._revealed(inbox, mine),
         }
         message, mine = self._willing(turn, steps[step], mine) if step == "keys" or self.takes_part(inbox, mine) else (Message(), mine)
         # Secrets are for one round.
@@ -142,6 +151,13 @@ class Mask(Link):
     def _fixed(self, names: Sequence[str], members: int, around: Around) -> secure.Fixed:
         heaviest = 1.0 if any(link.equal for link in around.links) or around.channels[0].weights == ("",) else self.heaviest
         return secure.Fixed(dict.fromkeys(names, self.limit), members, self.bits, heaviest)
+
+    def _revealed(self, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
+        """Give shares away if enough were heard, so that their noise hides each of them."""
+        heard, members = len(inbox.tables.get("secure.heard", ())), float(np.asarray(mine[MEMBERS]))
+        if heard < self.staying(members):
+            raise MessageRefused(f"{heard} of {members:g} nodes were heard, and {self.staying(members)} must be before any mask is removed")
+        return secure.revealed(inbox, mine)
 
     def _willing(self, turn: Turn, step: Callable[[], tuple[Message, Memory]], mine: Memory) -> tuple[Message, Memory]:
         """Take a step, or vanish from the round, aloud."""

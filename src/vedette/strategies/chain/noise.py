@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from vedette.errors import DetectorMisused
+from vedette.errors import DetectorMisused, RecipeError
 from vedette.message import Array, Memory, Message, Vector
 from vedette.strategies.base import Turn, View
 from vedette.strategies.chain.clip import BELOW, Clip
@@ -17,6 +17,9 @@ from vedette.strategies.chain.link import Around, Link, Seen
 from vedette.strategies.chain.mask import MEMBERS, Mask
 
 __all__ = ["Noise"]
+
+SURE = 9.0
+"""Standard deviations that noise goes beyond less than once in 10^18 times."""
 
 
 class Noise(Link):
@@ -32,9 +35,7 @@ class Noise(Link):
     added
         Where. ``"coordinator"``: to the average, by one whom all trust. ``"node"``: each node adds as much as it needs alone, and trusts
         nobody; the average holds the noise of all. ``"shares"``: each node adds its part of what is needed, for a coordinator that
-        sees nothing but the sum (``"mask"``).
-    vanishing
-        With ``"shares"``: share of the nodes that may vanish before they send; the others' noise is enough even then.
+        sees nothing but the sum (``"mask"``); the parts of those that are honest and do not vanish are enough (Kairouz et al. 2021).
     count
         Standard deviation of the noise on how many nodes were not clipped, in nodes, where the length adapts (sigma_b of Andrew et al.
         2021, algorithm 1).
@@ -48,7 +49,6 @@ class Noise(Link):
 
     multiplier: float | None = Field(default=None, ge=0)
     added: Literal["coordinator", "node", "shares"] = "coordinator"
-    vanishing: float = Field(default=0.0, ge=0, lt=1)
     count: float = Field(default=10.0, gt=0.5)
     secret: bool = True
 
@@ -80,8 +80,7 @@ class Noise(Link):
         weights = {weight: 1.0 for channel in around.channels for weight in channel.weights if weight}
         vectors = message.vectors
         if self.added != "coordinator":
-            sharers = (1 - self.vanishing) * float(mine[MEMBERS]) if self.added == "shares" else 1.0
-            rng, scale = self._rng(turn), self._scale(mine, around) / math.sqrt(max(sharers, 1.0))
+            rng, scale = self._rng(turn), self._own_scale(mine, around)
             vectors = {name: vector._replace(values=_noised(vector.values, scale, rng)) for name, vector in sorted(vectors.items())}
         return Message(vectors, facts={**weights, **said}), mine
 
@@ -97,14 +96,27 @@ class Noise(Link):
     def _rng(self, turn: Turn) -> np.random.Generator:
         return np.random.default_rng(secrets.randbits(256)) if self.secret else turn.rng()
 
+    def _own_scale(self, mine: Memory, around: Around) -> float:
+        """Return the standard deviation of the noise that a node adds."""
+        scale, mask = self._scale(mine, around), next((link for link in around.links if isinstance(link, Mask)), None)
+        if self.added == "node" or mask is None:
+            return scale
+        scale /= math.sqrt(max(mask.honest(float(np.asarray(mine[MEMBERS]))), 1.0))
+        # What is cut is no Gaussian noise any more.
+        if mask.limit < self._bound(mine, around) + SURE * scale:
+            raise RecipeError(f"the mask cuts changes at {mask.limit:g}, within reach of a node's noise (std {scale:.3g}): raise its limit")
+        return scale
+
+    def _bound(self, memory: Memory, around: Around) -> float:
+        return next(link for link in around.links if isinstance(link, Clip)).bound(memory)
+
     def _scale(self, memory: Memory, around: Around) -> float:
         """Return the standard deviation of the noise in the sum."""
-        clip = next(link for link in around.links if isinstance(link, Clip))
         multiplier = self.multiplier or 0.0
         if self.counts(around) and multiplier:
             # What the count gives away is taken from what the changes may (theorem 1 of Andrew et al. 2021).
             multiplier = (multiplier**-2 - (2 * self.count) ** -2) ** -0.5
-        return multiplier * clip.bound(memory)
+        return multiplier * self._bound(memory, around)
 
 
 class _Noised(Seen):
