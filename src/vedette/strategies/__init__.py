@@ -6,6 +6,7 @@ from vedette.lazy import lazily
 
 if TYPE_CHECKING:
     from vedette.strategies.base import STRATEGIES, Reply, Strategy, Turn, View
+    from vedette.strategies.clustered import Clustered
     from vedette.strategies.fedavg import FedAvg
     from vedette.strategies.fedkd import FedKd
     from vedette.strategies.fedprox import FedProx
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STRATEGIES",
+    "Clustered",
     "FedAvg",
     "FedKd",
     "FedProx",
@@ -35,6 +37,7 @@ __getattr__ = lazily(
     __name__,
     {
         "STRATEGIES": "vedette.strategies.base",
+        "Clustered": "vedette.strategies.clustered",
         "FedAvg": "vedette.strategies.fedavg",
         "FedKd": "vedette.strategies.fedkd",
         "FedProx": "vedette.strategies.fedprox",

@@ -29,6 +29,7 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "gossip-fedavg": "vedette.strategies.gossip:GossipFedAvg",
         "p2pk-smote": "vedette.strategies.p2pk_smote:P2pkSmote",
         "parameter-server": "vedette.strategies.parameter_server:ParameterServer",
+        "clustered": "vedette.strategies.clustered:Clustered",
         "merge": "vedette.strategies.merge:Merge",
         "prepare": "vedette.strategies.prepare:Prepare",
         "calibrate": "vedette.strategies.calibrate:Calibrate",

@@ -223,7 +223,8 @@ def loss_of(asked: Asked, settings: Mapping[str, Any], rng: np.random.Generator)
                 # log(1 + e^z) - y z, said so that no exponent overflows.
                 each = np.logaddexp(0, outputs[:, 0]) - labels * outputs[:, 0]
             else:
-                each, labels = detector.residuals(inputs, outputs).mean(axis=1), np.zeros(len(inputs))
+                gaps = np.abs(detector.residuals(inputs, outputs))
+                each, labels = (gaps**2 if detector.loss == "mse" else gaps).mean(axis=1), np.zeros(len(inputs))
             kind = labels.astype(np.int64)
             sums, counts = sums + np.bincount(kind, each, 2), counts + np.bincount(kind, minlength=2)
         found = float((sums[counts > 0] / counts[counts > 0]).mean()) if len(rows) else MOST_LOSS

@@ -1,0 +1,210 @@
+"""Clusters: nodes that are alike learn together, each cluster a model of its own."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from vedette.errors import RecipeError
+from vedette.message import Channel, Memory, Message, Vector
+from vedette.settings import Settings, describe, named
+from vedette.strategies.base import STRATEGIES, Reply, Strategy, Turn, View
+from vedette.strategies.clustered_grouping import CHOSEN, STARTED, AnyGrouping, ByRows
+from vedette.strategies.fedavg import FedAvg
+from vedette.training.task import Done, Work
+
+__all__ = ["Clustered"]
+
+SUMMARISE = "summarise"
+"""The phase in which nodes are grouped; in rounds without a grouping nothing is asked there, and nothing sent."""
+
+EVERYBODY = "all"
+"""The only cluster until nodes are grouped."""
+
+MODEL = "model."
+"""In the exchange's memory: each cluster's model, ``"model.CLUSTER/CHANNEL"``, where nodes are sent all of them."""
+
+
+class Clustered(Strategy):
+    """Group nodes that are alike, and let each group learn by another strategy as if it were alone.
+
+    The coordinator sees what each node tells when it is grouped, and else what the strategy within sees, cluster by cluster. Nodes that
+    are not heard in a grouping stay with those they were with; whoever is new waits with the largest cluster for the next one.
+
+    What the exchange remembers of the grouping in round k (from 0) stands in `Outcome.exchanged`: ``groups.k``, the nodes of each cluster,
+    as JSON, and ``silhouette.k``, where clusters were looked for.
+
+    Parameters
+    ----------
+    strategy
+        What each cluster does. Its rounds are those of this one.
+    by
+        What nodes are alike in: ``"rows"``, ``"weights"``, ``"loss"`` (IFCA) or ``"given"``, or settings of one of these
+        (`vedette.strategies.clustered_grouping`).
+    after
+        Rounds in which all nodes learn together before they are grouped.
+    every
+        Rounds from one grouping to the next.
+    """
+
+    strategy: Annotated[Strategy, *named(STRATEGIES)] = Field(default_factory=FedAvg, validate_default=True)
+    by: AnyGrouping = Field(default_factory=ByRows)
+    after: int = Field(default=1, ge=0)
+    every: int = Field(default=5, ge=1)
+
+    labelled = property(lambda self: self.strategy.labelled)
+    shares_rows = property(lambda self: self.strategy.shares_rows)
+
+    @field_validator("strategy")
+    @classmethod
+    def _fits_within(cls, inner: Strategy, info: ValidationInfo) -> Strategy:
+        name = describe(STRATEGIES, inner)["name"]
+        if isinstance(inner, Clustered) or inner.relayed or inner.shards or inner.arrivals is not None:
+            raise ValueError(f"'{name}' cannot be what a cluster does: take 'fedavg', 'fedprox' or another with rounds and a coordinator")
+        if inner.chain or inner.privacy is not None or inner.sample < 1:
+            raise ValueError(f"'{name}' within a cluster can have no chain, no privacy budget and no sample of nodes")
+        return inner.model_copy(update={"rounds": info.data.get("rounds", inner.rounds)})
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if self.chain or self.privacy is not None:
+            raise ValueError("'clustered' can have no chain and no privacy budget: a chain needs all nodes to be sent the same")
+        if self.sample < 1:
+            raise ValueError("nodes are grouped by what all of them tell: take sample = 1")
+        if self.by.tries and not self.strategy.common:
+            name = describe(STRATEGIES, self.strategy)["name"]
+            raise ValueError(f"by = 'loss' compares models, and with '{name}' a cluster shares none")
+        if self.by.compares and not (self.after and self.strategy.channels):
+            raise ValueError("by = 'weights' looks at the round before: take after = 1 or more, and a strategy that exchanges weights")
+        return self
+
+    @property
+    def epochs(self) -> float:
+        """Local passes over a node's rows in each round, where the strategy within counts them."""
+        return float(getattr(self.strategy, "epochs", 1.0))
+
+    @property
+    def batch(self) -> int | None:
+        """Rows of a local step, where the strategy within says it."""
+        batch: int | None = getattr(self.strategy, "batch", None)
+        return batch
+
+    @property
+    def aggregator(self) -> Settings | None:
+        """How updates become one within a cluster, where the strategy within says it; a node's owner may have something against it."""
+        aggregator: Settings | None = getattr(self.strategy, "aggregator", None)
+        return aggregator
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return (SUMMARISE, *self.strategy.phases)
+
+    @property
+    def closing(self) -> tuple[str, ...]:
+        return self.strategy.closing
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return self.strategy.channels
+
+    def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
+        models = _models(turn, inbox) if self.by.tries else {}
+        if turn.phase == SUMMARISE:
+            return self.by.work(models) if self._regroups(turn.round) else Work()
+        if models:
+            inbox = Message(models.get(str(mine.get(CHOSEN)), models[min(models)]))
+        work = self.strategy.work(turn, inbox, mine)
+        first = self.channels[0].name if self.by.compares else ""
+        return work._replace(keep={**work.keep, STARTED: inbox.vectors[first].values}) if first in inbox.vectors else work
+
+    def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
+        if turn.phase == SUMMARISE:
+            return self.by.answer(turn, done, mine) if self._regroups(turn.round) else (Message(), mine)
+        message, mine = self.strategy.answer(turn, done, mine)
+        return message, {name: value for name, value in mine.items() if name != STARTED or turn.phase not in self.closing}
+
+    def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
+        if turn.node:
+            raise RecipeError("clusters are formed by a coordinator that hears all nodes: take topology = 'server'")
+        if turn.phase == SUMMARISE:
+            return self._grouped(turn, view, ours) if self._regroups(turn.round) else Reply()
+        groups, parts = _groups_of(ours) or {EVERYBODY: list(turn.receivers)}, view.groups or {EVERYBODY: view}
+        memory, replies = dict(ours), dict[str, Mapping[str, Message]]()
+        for cluster, members in groups.items():
+            if cluster not in parts or not parts[cluster].nodes:
+                continue
+            reply = self.strategy.exchange(turn._replace(receivers=tuple(members)), parts[cluster], _within(ours, cluster))
+            if reply.memory is not None:
+                memory = {name: value for name, value in memory.items() if name.partition("/")[0] != cluster}
+                memory |= {f"{cluster}/{name}": value for name, value in reply.memory.items()}
+            if reply.messages is not None:
+                replies[cluster] = reply.messages
+        if not replies:
+            return Reply(None, memory)
+        if self.by.tries and EVERYBODY not in groups:
+            # All are sent all models; one that nobody chose stays as it was, to be tried again.
+            for cluster, sent in replies.items():
+                memory |= {f"{MODEL}{cluster}/{name}": vector.values for name, vector in sent["*"].vectors.items()}
+            models = {name.removeprefix(MODEL): np.asarray(value) for name, value in memory.items() if name.startswith(MODEL)}
+            return Reply({"*": Message(tables=models)}, memory)
+        messages = {node: sent.get(node, sent.get("*", Message())) for cluster, sent in replies.items() for node in groups[cluster]}
+        largest = max(replies, key=lambda cluster: len(groups[cluster]))
+        return Reply({"*": replies[largest].get("*", Message()), **messages}, memory)
+
+    def _regroups(self, round: int) -> bool:
+        """Tell whether nodes are grouped in a round; those that waited while the first models were made choose in the next."""
+        since = round - self.after
+        return since >= 0 and (since % self.every == 0 or (self.by.tries and since == 1))
+
+    def _grouped(self, turn: Turn, view: View, ours: Memory) -> Reply:
+        """Group the nodes; a cluster that stays as it was goes on with what the exchange remembers of it."""
+        grouped = _groups_of(ours)
+        nodes = sorted({*turn.receivers, *(node for members in grouped.values() for node in members)})
+        before = grouped or {EVERYBODY: nodes}
+        found = self.by.found(turn, view, nodes, not grouped)
+        cluster_of = dict(found.cluster_of)
+        if not found.others_wait:
+            cluster_of |= {node: _beside(node, found.cluster_of, before) for node in nodes if node not in cluster_of}
+        groups: dict[str, list[str]] = {}
+        for node in sorted(cluster_of):
+            groups.setdefault(cluster_of[node], []).append(node)
+        memory: dict[str, Any] = {name: value for name, value in ours.items() if name.partition("/")[0] not in before}
+        for old, members in before.items():
+            new = old if self.by.tries and grouped else next((cluster for cluster in groups if groups[cluster] == members), None)
+            memory |= {} if new is None else {f"{new}/{name}": value for name, value in _within(ours, old).items()}
+        told = json.dumps(groups, sort_keys=True)
+        memory |= {"groups": told, f"groups.{turn.round}": told}
+        memory |= {} if found.silhouette is None else {f"silhouette.{turn.round}": found.silhouette}
+        return Reply(None, memory, cluster_of)
+
+
+def _groups_of(ours: Memory) -> Mapping[str, list[str]]:
+    """Return the nodes of each cluster, as an exchange remembers them."""
+    groups: Mapping[str, list[str]] = json.loads(str(ours.get("groups", "{}")))
+    return groups
+
+
+def _within(ours: Memory, cluster: str) -> Memory:
+    """Return what the exchange of a cluster remembers."""
+    return {name.removeprefix(f"{cluster}/"): value for name, value in ours.items() if name.startswith(f"{cluster}/")}
+
+
+def _models(turn: Turn, inbox: Message) -> dict[str, dict[str, Vector]]:
+    """Return the models that a node was sent to choose from: cluster -> channel -> vector; none while there is one for all."""
+    models: dict[str, dict[str, Vector]] = {}
+    for name, values in inbox.tables.items():
+        cluster, _, channel = name.partition("/")
+        models.setdefault(cluster, {})[channel] = Vector(values, turn.first()[channel].vector.layout)
+    return models
+
+
+def _beside(node: str, cluster_of: Mapping[str, str], before: Mapping[str, Sequence[str]]) -> str:
+    """Return the cluster of a node that told nothing: that of most of those it was with, else the largest."""
+    with_it = next((members for members in before.values() if node in members), ())
+    votes = Counter(cluster_of[other] for other in with_it if other in cluster_of) or Counter(cluster_of.values())
+    return min(votes, key=lambda cluster: (-votes[cluster], cluster), default="0")
