@@ -12,9 +12,11 @@ from conftest import correlated
 from vedette import federate
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
+from vedette.data.summaries import Moments
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.dual_network import DualNetwork
 from vedette.detectors.mlp import Mlp
+from vedette.detectors.threshold import MeanStd
 from vedette.errors import BudgetSpent, RecipeError
 from vedette.message import Message, Vector
 from vedette.runtimes.base import Outcome, plan_of
@@ -23,10 +25,11 @@ from vedette.runtimes.privacy import cost_of
 from vedette.runtimes.topology import Ring
 from vedette.strategies import FedAvg, FedProx, MtadFl
 from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.strategies.budget import Privacy
 from vedette.strategies.fedkd import FedKd
 from vedette.strategies.gossip import GossipFedAvg
 from vedette.strategies.p2pk_smote import P2pkSmote
-from vedette.training.accounting import Release, epsilon_of
+from vedette.training.accounting import Release, epsilon_of, noise_for
 from vedette.training.task import Optimiser
 
 STEPS = Optimiser(rate=0.01, batch=16)
@@ -184,7 +187,7 @@ def test_a_budget_covers_all_that_nodes_tell_and_is_counted_round_by_round() -> 
     assert spent[-1] == pytest.approx(8.0, rel=2e-3)
     assert spent[-1] is not None
     assert spent[-1] <= 8.0
-    # Two votes, then three rounds, then a histogram.
+    # Two votes, then three rounds, then a vote on the threshold.
     plan = plan_of(STANDARD, private(8.0), 7)
     multipliers = [part["strategy"]["chain"][1]["multiplier"] for part in plan["stages"]]
     releases = [Release(noise, times) for noise, times in zip(multipliers, (2, 3, 1), strict=True)]
@@ -206,10 +209,36 @@ def test_noise_that_is_too_little_for_a_budget_stops_before_the_run() -> None:
         plan_of(STANDARD, private(1.0, multiplier=1.0), 7)
 
 
+def test_the_budget_is_shared_out_by_inverse_squares() -> None:
+    """Two votes on the scaling, and one on the threshold, cost their share of what one release for the whole budget would."""
+    for privacy, draw in (({"epsilon": 2.0}, {}), ({"epsilon": 2.0, "prepare": 0.3, "calibrate": 0.2}, {"sample": 0.5})):
+        strategy = private(2.0).model_copy(update={"privacy": Privacy(**privacy), **draw})
+        stages = [part["strategy"] for part in plan_of(STANDARD, strategy, 7)["stages"]]
+        prepare, _, calibrate = (stage["chain"][1]["multiplier"] for stage in stages)
+        whole = noise_for(2.0, 1e-5, draw="fixed" if draw else "all")
+        assert 2 / prepare**2 == pytest.approx(strategy.privacy.prepare / whole**2)
+        assert 1 / calibrate**2 == pytest.approx(strategy.privacy.calibrate / whole**2)
+    with pytest.raises(ValueError, match="leave nothing for the rounds"):
+        Privacy(epsilon=1.0, prepare=0.6, calibrate=0.4)
+
+
+def test_residuals_are_told_under_noise_too() -> None:
+    """Nodes tell how large each feature's residuals are; what comes of it is the mean of these, if noise is next to nothing."""
+    detector = STANDARD.model_copy(update={"residual": "variance"})
+    outcome = run(private(1e6), detector)
+    assert len(plan_of(detector, private(8.0), 7)["stages"][2]["strategy"]["chain"]) == 2
+    common = Moments.from_table(outcome.memories["n0"]["residuals.moments"])
+    own = [Moments.from_table(memory["own.residuals.moments"]) for memory in outcome.memories.values()]
+    sizes = np.array([np.sqrt(each.variance + each.mean**2) for each in own])
+    sizes *= np.minimum(1.0, 0.3 * np.sqrt(sizes.shape[1]) / np.linalg.norm(sizes, axis=1))[:, None]
+    np.testing.assert_allclose(np.sqrt(common.variance), sizes.mean(axis=0), atol=0.02)
+
+
 @pytest.mark.parametrize(
     ("detector", "reason"),
     [
-        (STANDARD.model_copy(update={"residual": "variance"}), "cannot take moments of residuals"),
+        (STANDARD.model_copy(update={"residual": "mahalanobis"}), "cannot take covariances of residuals"),
+        (STANDARD.model_copy(update={"threshold": MeanStd()}), "nodes vote on a threshold"),
         (DENSE, "nodes vote on a scaling"),
     ],
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from vedette.data.summaries import Moments, Sketch
+from vedette.data.summaries import Moments
 from vedette.message import Array
 
-__all__ = ["CENTRES", "SPREADS", "centre_votes", "centres_of", "histogram_of", "sketch_of", "spread_votes", "spreads_of"]
+__all__ = ["CENTRES", "SPREADS", "centre_votes", "centres_of", "level_of", "level_votes", "spread_votes", "spreads_of"]
 
 SMALLEST, LARGEST = -20, 40
 """Powers of two between which standard deviations are told apart."""
@@ -18,11 +18,11 @@ FARTHEST = 64
 SPREADS, CENTRES = LARGEST - SMALLEST + 2, 2 * FARTHEST + 1
 """Bins that votes are given for."""
 
-BINS, LOW, HIGH = 24, 1e-4, 1e4
-"""Of a histogram of the logarithms of scores, and its ends: more bins would be no more exact, because each gets noise of its own."""
+LEVELS, LOW, HIGH = 24, 1e-4, 1e4
+"""Bins of the logarithms of levels of scores, and their ends: more would be no more exact, because each gets noise of its own."""
 
-FINE, NOMINAL = 50, 1e6
-"""Points that stand for a bin, and rows that they are said to be."""
+CLEAR = 4.0
+"""Standard deviations of the noise that votes must come to, so that they are told from it among some thousand bins."""
 
 
 def spread_votes(values: Array) -> Array:
@@ -38,14 +38,18 @@ def spread_votes(values: Array) -> Array:
 
 
 def spreads_of(shares: Array) -> Array:
-    """Return [columns] float64, the spread that most nodes voted for, of [bins, columns] mean votes with noise; 0 where none varies."""
+    """Return [columns] float64, the spread that most nodes voted for, of [bins, columns] mean votes with noise; 0 where none varies.
+
+    Where no votes stand out from the noise it is 1: the column stays as it is, which is better than a spread drawn by chance.
+    """
     # Nodes that are alike may vote for two bins that lie side by side.
     pairs = shares[1:-1] + shares[2:]
     best = pairs.argmax(axis=0)
     columns = np.arange(shares.shape[1])
     low, high = np.maximum(shares[1 + best, columns], 0), np.maximum(shares[2 + best, columns], 0)
     power = best + SMALLEST + 0.5 + high / np.maximum(low + high, 1e-12)
-    return np.asarray(np.where(shares[0] > pairs.max(axis=0), 0.0, 2.0**power))
+    most = np.maximum(shares[0], pairs.max(axis=0))
+    return np.where(most < _clear(shares) * np.sqrt(2), 1.0, np.where(shares[0] == most, 0.0, 2.0**power))
 
 
 def centre_votes(values: Array, spreads: Array) -> Array:
@@ -56,12 +60,21 @@ def centre_votes(values: Array, spreads: Array) -> Array:
 
 
 def centres_of(shares: Array, spreads: Array) -> Array:
-    """Return [columns] float64, the mean that most nodes voted for, of [bins, columns] mean votes with noise."""
-    padded = np.pad(np.maximum(shares, 0), ((1, 1), (0, 0)))
-    best = (padded[:-2] + padded[1:-1] + padded[2:]).argmax(axis=0)
-    columns = np.arange(shares.shape[1])
-    around = np.stack([padded[best + step, columns] for step in range(3)])
-    return np.asarray((best - FARTHEST + (around[2] - around[0]) / np.maximum(around.sum(axis=0), 1e-12)) * spreads)
+    """Return [columns] float64, the mean that most nodes voted for, of [bins, columns] mean votes with noise; 0 where none stands out."""
+    places, most = _peaks(shares)
+    return np.where(most < _clear(shares) * np.sqrt(3), 0.0, (places - FARTHEST) * spreads)
+
+
+def level_votes(level: float) -> Array:
+    """Return [LEVELS] float64, one vote for the bin of a level of scores; those beyond vote for the outermost."""
+    place = np.floor(np.log(max(level, LOW) / LOW) / np.log(HIGH / LOW) * LEVELS)
+    return _votes(np.clip([place], 0, LEVELS - 1), LEVELS, np.array([True]))[:, 0]
+
+
+def level_of(shares: Array) -> float:
+    """Return the level that most nodes voted for, of [LEVELS] mean votes with noise."""
+    places, _ = _peaks(shares[:, None])
+    return float(LOW * (HIGH / LOW) ** ((places[0] + 0.5) / LEVELS))
 
 
 def _votes(places: Array, bins: int, known: Array) -> Array:
@@ -70,19 +83,15 @@ def _votes(places: Array, bins: int, known: Array) -> Array:
     return votes
 
 
-def histogram_of(sketch: Sketch) -> Array:
-    """Return [BINS] float64, the shares of scores in bins of equal width on a logarithmic scale; what is beyond is in the outermost."""
-    places = np.floor(np.log(np.maximum(sketch.middles, LOW) / LOW) / np.log(HIGH / LOW) * BINS)
-    counts = np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), weights=sketch.counts, minlength=BINS)
-    return np.asarray(counts / max(counts.sum(), 1.0))
+def _peaks(shares: Array) -> tuple[Array, Array]:
+    """Return the middle of the three bins side by side that got most votes, and how many, both [columns]."""
+    padded = np.pad(np.maximum(shares, 0), ((1, 1), (0, 0)))
+    best = (padded[:-2] + padded[1:-1] + padded[2:]).argmax(axis=0)
+    around = np.stack([padded[best + step, np.arange(shares.shape[1])] for step in range(3)])
+    most = around.sum(axis=0)
+    return best + (around[2] - around[0]) / np.maximum(most, 1e-12), most
 
 
-def sketch_of(shares: Array) -> Sketch:
-    """Return quantiles of [BINS] mean shares with noise: their sum rises from 0 to 1, straight within each bin."""
-    total = np.clip(np.maximum.accumulate(np.cumsum(shares)), 0, None)
-    total = np.minimum.accumulate(np.minimum(total, 1.0)[::-1])[::-1] if total[-1] > 0 else np.ones(BINS)
-    masses = np.diff(np.concatenate([[0.0], total / total[-1]]))
-    points = LOW * (HIGH / LOW) ** ((np.arange(BINS * FINE) + 0.5) / (BINS * FINE))
-    counts = np.repeat(masses, FINE) * (NOMINAL / FINE)
-    # The points lie farther apart than the sketch's bins.
-    return Sketch(Sketch.of(points[counts > 0]).bins, counts[counts > 0])
+def _clear(shares: Array) -> float:
+    """Return what a bin must come to; most are empty, so they hold noise alone, whose median size is 0.6745 of its deviation."""
+    return CLEAR * float(np.median(np.abs(shares))) / 0.6745

@@ -27,6 +27,7 @@ from vedette.evaluation.followed import Followed
 from vedette.evaluation.footprint import footprint
 from vedette.evaluation.methods import POOLED, Bench, method_named, restored, runs_of
 from vedette.evaluation.plots import MOST_PEERS, Tradeoff
+from vedette.evaluation.privacy import controls_of, memberships_of, privacy_of
 from vedette.evaluation.reasons import reasons
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
@@ -129,8 +130,9 @@ class Experiment:
         self.folds = 1
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
-        self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies")}
+        self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies", "privacy")}
         self._evasions: list[dict[str, Any]] = []
+        self._memberships: list[dict[str, Any]] = []
         self._footprints: list[dict[str, Any]] = []
         self._efforts: dict[str, list[dict[str, Any]]] = {"training": [], "scoring": []}
         self._followed = Followed(checkpoints, resume)
@@ -200,6 +202,7 @@ class Experiment:
             **self._accounts,
             "followed": self._followed.told(),
             "evasions": self._evasions,
+            "membership": self._memberships,
             "footprints": self._footprints,
             "efforts": self._told_efforts(rows),
             "reasons": self._reasons,
@@ -289,8 +292,18 @@ class Experiment:
             self._efforts["training"].append({**about, "workers": workers.count, **told})
         if among:
             self._traffic.setdefault(name, sum(entry.sent + entry.received for entry in outcome.history))
-            self._tell(setting, name, topology, strategy, outcome)
+            self._tell(setting, name, topology, strategy, outcome, privacy_of(plan, outcome, len(train)))
+            if setting.recipe.membership and setting.seed == self.seed and any(entry.sent for entry in outcome.history):
+                with self._timed("membership"):
+                    self._attack(name, setting, lambda: memberships_of(detector, strategy, train, setting.seed, topology, trainer))
+                    self._attack("control", setting, lambda: controls_of(train, setting.seed))
         return outcome
+
+    def _attack(self, name: str, setting: Setting, attacks: Callable[[], list[dict[str, Any]]]) -> None:
+        """Try to tell what a method was trained on, in the first fold of each protocol."""
+        if not any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._memberships):
+            about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
+            self._memberships += [{**about, **each} for each in attacks()]
 
     def _scoring(self, name: str, setting: Setting, detector: Detector) -> list[dict[str, Any]]:
         """Measure scoring, on the cluster too if there is one."""
@@ -309,7 +322,9 @@ class Experiment:
         methods = {each["method"] for each in self._efforts["training"]}
         return {"accuracy": accuracies(rows, sorted(methods)), **self._efforts} if methods else {}
 
-    def _tell(self, setting: Setting, name: str, topology: Topology, strategy: Strategy, outcome: Outcome) -> None:
+    def _tell(
+        self, setting: Setting, name: str, topology: Topology, strategy: Strategy, outcome: Outcome, private: dict[str, Any] | None
+    ) -> None:
         """Keep what came of learning together, of the first seed and fold of each protocol; who was trusted of all."""
         about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
         shared = sharing(outcome)
@@ -318,6 +333,7 @@ class Experiment:
             "trust": trust(outcome, setting.recipe.attackers),
             "sharing": {"nodes": shared} if shared else None,
             "topologies": network(topology, setting.train.nodes, strategy.rounds, setting.seed, outcome),
+            "privacy": private,
         }
         for kind, account in found.items():
             told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._accounts[kind])

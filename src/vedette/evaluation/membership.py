@@ -163,7 +163,13 @@ def try_membership(
 
 
 def control(
-    fleet: Fleet, seed: int = 0, level: Literal["row", "node"] = "row", rows: int = 60, nodes: int = 20, epochs: float = 500
+    fleet: Fleet,
+    seed: int = 0,
+    level: Literal["row", "node"] = "row",
+    rows: int = 60,
+    nodes: int = 20,
+    epochs: float = 500,
+    shadows: int = 6,
 ) -> list[Attacked]:
     """Attack a model that knows its rows by heart, so that a failure elsewhere means something: AUC should be 0.7 or more.
 
@@ -183,12 +189,14 @@ def control(
         Among how many they are dealt out.
     epochs
         Passes over them.
+    shadows
+        Models that losses are compared with; see `try_membership`.
     """
     pooled = fleet.pooled().normal()
     taken = stream(seed, "membership", "control").permutation(len(pooled))[: 2 * rows]
     few = Fleet.of({f"{number}": pooled.take(np.sort(part)) for number, part in enumerate(np.array_split(taken, nodes))})
     heart = Autoencoder(hidden=(512, 64), epochs=epochs, optimiser=Optimiser(rate=1e-3, batch=rows))
-    return try_membership(fitted(heart), few, seed, level, shadows=6)
+    return try_membership(fitted(heart), few, seed, level, shadows)
 
 
 def fitted(detector: Detector) -> Train:

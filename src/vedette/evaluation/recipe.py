@@ -139,6 +139,9 @@ class Recipe(Settings):
     follow
         After every so many rounds, detectors learned in rounds are scored on the test rows as they were if training ended there, and
         after the last; 0: only in the end. Nothing is chosen by it.
+    membership
+        Whether to attack what nodes learn together, on the first seed: can it be told which rows, and which nodes, it was trained on? It
+        takes three trainings on half of the rows and three on half of the nodes, of each method, and a control that is known by heart.
     footprint
         Whether to measure what training takes in memory, time and energy: of every method that trains a network, on the first seed, in
         processes that do nothing else.
@@ -173,6 +176,7 @@ class Recipe(Settings):
     diagnostics: tuple[Diagnostic, ...] = ()
     evasions: tuple[Evasion, ...] = ()
     follow: int = Field(default=0, ge=0)
+    membership: bool = False
     footprint: bool = False
     fine_tuning: float = Field(default=1.0, gt=0)
     seeds: int = Field(default=5, ge=1)
@@ -181,13 +185,8 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _budgeted(cls, values: Any) -> Any:
-        """Take ``[privacy]`` for what it is short for: the strategy's."""
-        if not isinstance(values, Mapping) or "privacy" not in values:
-            return values
-        strategy = values.get("strategy", {})
-        named = {"name": strategy} if isinstance(strategy, str) else dict(strategy)
-        return {**{key: value for key, value in values.items() if key != "privacy"}, "strategy": {**named, "privacy": values["privacy"]}}
+    def _keeps_a_budget(cls, values: Any) -> Any:
+        return _budgeted(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -200,6 +199,8 @@ class Recipe(Settings):
         rounds = [name for name in self.methods if name in ("untrained", "fine-tuned")] if isinstance(self.detector, OneShot) else []
         if rounds:
             raise ValueError(f"the detector learns in one step, so there is no '{rounds[0]}'; take it out of 'methods'")
+        if self.membership and self.detector.learning != "one-class":
+            raise ValueError("a membership attack asks how well normal rows are known: it is for detectors that learn from these alone")
         demand_fitting(self.detector, self.strategy)
         for name in self.variants:
             self.variant(name)
@@ -303,6 +304,20 @@ class Recipe(Settings):
         return validated(Recipe, values, f"recipe '{self.name}' under '{protocol}'")
 
 
+def _budgeted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe in which ``[privacy]`` is what it is short for: the strategy's."""
+    rest = {key: value for key, value in values.items() if key != "privacy"}
+    if "privacy" not in values:
+        return rest
+    strategy = values.get("strategy", {})
+    return {**rest, "strategy": {**({"name": strategy} if isinstance(strategy, str) else dict(strategy)), "privacy": values["privacy"]}}
+
+
+def _long(key: str) -> str:
+    """Return a key that is to be set, not shortened."""
+    return f"strategy.{key}" if key.partition(".")[0] == "privacy" else key
+
+
 def recipe_names() -> list[str]:
     """List the recipes that are shipped."""
     folder = resources.files("vedette.recipes")
@@ -334,15 +349,15 @@ def load_recipe(name: str, quick: bool = False, changes: Sequence[str] = (), ful
         raise RecipeError("a run is either quick or full, not both")
     text, label = _text(name)
     try:
-        values: dict[str, Any] = {"name": Path(name).stem, **tomllib.loads(text)}
+        values: dict[str, Any] = _budgeted({"name": Path(name).stem, **tomllib.loads(text)})
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{label}: {error}") from None
     for part, wanted, given in (("quick", quick, {"seeds": 1}), ("full", full, {})):
         settings = values.get(part, {})
         for key, value in {**given, **(settings if isinstance(settings, Mapping) else {})}.items() if wanted else ():
-            assign(Recipe, values, key, value, f"{label}, [{part}]")
+            assign(Recipe, values, _long(key), value, f"{label}, [{part}]")
     for key, value in assignments(changes, "strategy.rounds=5"):
-        assign(Recipe, values, key, value, "--set")
+        assign(Recipe, values, _long(key), value, "--set")
     return validated(Recipe, values, label)
 
 

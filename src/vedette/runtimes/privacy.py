@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from vedette.detectors.oneshot import Federable
+from vedette.detectors.threshold import Quantile
 from vedette.errors import RecipeError
 from vedette.strategies.base import Strategy
 from vedette.strategies.budget import Privacy
@@ -32,14 +33,12 @@ def private_stages(detector: Federable, strategy: Strategy, privacy: Privacy) ->
     if noise_of(strategy) is None:
         raise RecipeError("a privacy budget needs noise: strategy.chain = [{ name = 'clip' }, { name = 'noise' }]")
     scaling, threshold = detector.scaling, detector.threshold
-    if detector.residual_summary in ("moments", "covariance") and threshold.fit == "federated":
+    if detector.residual_summary == "covariance" and threshold.fit == "federated":
         raise RecipeError(
-            "under a privacy budget scores cannot take moments of residuals: take residual = 'squared', or threshold.fit = 'local'"
+            "under a privacy budget scores cannot take covariances of residuals: take residual = 'variance', or threshold.fit = 'local'"
         )
-    if threshold.fit == "federated" and "conformal" in type(threshold).__name__.lower():
-        raise RecipeError(
-            "a conformal threshold counts rows, which a privacy budget keeps secret: take 'quantile', or threshold.fit = 'local'"
-        )
+    if threshold.fit == "federated" and not isinstance(threshold, Quantile):
+        raise RecipeError("under a privacy budget nodes vote on a threshold: take threshold 'quantile', or threshold.fit = 'local'")
     if scaling.fit == "federated" and (scaling.numbers != "standard" or scaling.missing == "mask" or scaling.order != "name"):
         raise RecipeError(
             "under a privacy budget nodes vote on a scaling: take scaling.numbers = 'standard' without masks, or scaling.fit = 'local'"
@@ -47,9 +46,10 @@ def private_stages(detector: Federable, strategy: Strategy, privacy: Privacy) ->
     prepare: Strategy = Prepare(scaling=scaling)
     calibrate: Strategy = Calibrate(residuals=detector.residual_summary, fit=threshold.fit)
     if scaling.fit == "federated":
-        prepare = PrivatePrepare(scaling=scaling, chain=noised_alike(strategy, privacy.prepare))
-    if threshold.fit == "federated":
-        calibrate = PrivateCalibrate(residuals=detector.residual_summary, chain=noised_alike(strategy, privacy.calibrate))
+        prepare = noised_alike(strategy, PrivatePrepare(scaling=scaling), privacy, privacy.prepare)
+    if isinstance(threshold, Quantile) and threshold.fit == "federated":
+        calibrate = PrivateCalibrate(residuals=detector.residual_summary, q=threshold.q)
+        calibrate = noised_alike(strategy, calibrate, privacy, privacy.calibrate)
     learned = within(strategy, privacy, [prepare, calibrate])
     (rounds,) = releases_of(learned)
     Budget(privacy.epsilon, privacy.delta).demand(rounds, [*releases_of(prepare), *releases_of(calibrate)])

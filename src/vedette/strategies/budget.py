@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vedette.settings import Settings
 
@@ -19,10 +19,17 @@ class Privacy(Settings):
     delta
         Probability with which that need not hold; well below one over the number of nodes.
     prepare, calibrate
-        Noise multiplier of each vote on the scaling, and of the histogram of scores. What they leave of the budget is for the rounds.
+        Shares of the budget for the votes on the scaling and on the threshold; the rest is for the rounds. What is shared out are inverse
+        squares of noise multipliers, which add up over a run.
     """
 
     epsilon: float = Field(gt=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
-    prepare: float = Field(default=3.0, gt=0)
-    calibrate: float = Field(default=4.0, gt=0)
+    prepare: float = Field(default=0.2, gt=0, lt=1)
+    calibrate: float = Field(default=0.05, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Privacy:
+        if self.prepare + self.calibrate >= 1:
+            raise ValueError("'prepare' and 'calibrate' are shares of the budget, and leave nothing for the rounds")
+        return self

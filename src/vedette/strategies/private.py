@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from vedette.data.scaling import Scaling
 from vedette.data.summaries import Moments, Sketch
-from vedette.data.votes import CENTRES, SPREADS, centres_of, histogram_of, sketch_of, spreads_of
-from vedette.message import Channel, Memory, Message, Query, Vector
+from vedette.data.votes import CENTRES, SPREADS, centres_of, level_of, level_votes, spreads_of
+from vedette.message import Array, Channel, Memory, Message, Query, Vector
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.strategies.calibrate import Calibrate
 from vedette.training.task import Done, Work
@@ -18,6 +19,15 @@ __all__ = ["PrivateCalibrate", "PrivatePrepare"]
 
 VOTES = "votes"
 """What nodes tell: a vector no longer than 1, of which only the mean counts."""
+
+USUAL = 0.3
+"""What a network leaves of standardised numbers, root mean square over features and rows."""
+
+FULL = 200
+"""Rows from which on a node's vote on the threshold counts in full, so that it is nearly that of all rows together."""
+
+NOMINAL = 1e6
+"""Rows that moments are said to be of, which nobody knows."""
 
 
 class PrivatePrepare(Strategy):
@@ -72,16 +82,24 @@ class PrivatePrepare(Strategy):
 
 
 class PrivateCalibrate(Calibrate):
-    """Set a threshold by the mean of all nodes' histograms of the logarithms of their scores, each of which has length 1 at most.
+    """Set a threshold by votes: which level a quantile of a node's own scores comes to, in a vector of length 1.
 
-    Every node counts the same, whatever its rows. A detector whose score takes a summary of residuals has none of these here.
+    A vote counts as the node's rows do, up to `FULL`. Where the score takes moments of residuals, nodes first tell how large each feature's
+    are (root mean square), in a vector that is cut to length 1.
+
+    Parameters
+    ----------
+    q
+        Which quantile the threshold is.
     """
 
     bounded: ClassVar[bool] = True
 
+    q: float = Field(default=0.9, gt=0, le=1)
+
     @property
     def phases(self) -> tuple[str, ...]:
-        return ("scores",)
+        return ("residuals", "scores") if self.residuals == "moments" else ("scores",)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -89,14 +107,27 @@ class PrivateCalibrate(Calibrate):
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         message, mine = super().answer(turn, done, mine)
-        if turn.phase == "adopt" or "scores.sketch" not in message.tables:
-            return Message(), mine
-        shares = histogram_of(Sketch.from_table(message.tables["scores.sketch"]))
-        return Message({VOTES: Vector(shares.astype(np.float32), VOTES)}), mine
+        if turn.phase == "residuals" and "residuals.moments" in message.tables:
+            moments = Moments.from_table(message.tables["residuals.moments"])
+            size = np.sqrt(moments.variance + moments.mean**2)
+            return Message({VOTES: Vector((size / _length(size)).astype(np.float32), VOTES)}), mine
+        if turn.phase == "scores" and "scores.sketch" in message.tables:
+            sketch = Sketch.from_table(message.tables["scores.sketch"])
+            votes = level_votes(sketch.quantile(self.q)) * min(float(sketch.counts.sum()) / FULL, 1.0)
+            return Message({VOTES: Vector(votes.astype(np.float32), VOTES)}), mine
+        return Message(), mine
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
-        sketch = sketch_of(view.mean(VOTES, "").values.astype(np.float64))
-        mean = np.average(sketch.middles, weights=sketch.counts)
-        spread = float(sketch.counts @ (sketch.middles - mean) ** 2)
-        moments = Moments(*np.array([[sketch.counts.sum()], [mean], [spread]]))
-        return Reply({"*": Message(tables={"scores.sketch": sketch.table(), "scores.moments": moments.table()})})
+        votes = view.mean(VOTES, "").values.astype(np.float64)
+        if turn.phase == "residuals":
+            size = np.maximum(votes, 0) * _length(votes)
+            moments = Moments(np.full_like(size, NOMINAL), np.zeros_like(size), NOMINAL * size**2)
+            return Reply({"*": Message(tables={"residuals.moments": moments.table()})})
+        level = np.array([level_of(votes)])
+        tables = {"scores.sketch": Sketch.of(level).table(), "scores.moments": Moments.of(level[:, None]).table()}
+        return Reply({"*": Message(tables=tables)})
+
+
+def _length(sizes: Array) -> float:
+    """Return what a vector of residuals is divided by, so that it is seldom longer than 1."""
+    return float(USUAL * np.sqrt(len(sizes)))

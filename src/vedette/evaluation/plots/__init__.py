@@ -15,6 +15,7 @@ from vedette.evaluation.plots.protocols import HeatMap, heat_figure
 from vedette.evaluation.plots.rounds import PANELS, Course, mean_of_rows, node_rounds_figure, round_figure
 from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
 from vedette.evaluation.plots.sizes import Growth, size_figure
+from vedette.evaluation.plots.spent import spent_figure
 from vedette.evaluation.plots.text import printable
 from vedette.evaluation.plots.tradeoffs import Tradeoff, tradeoff_figure
 from vedette.evaluation.plots.trust import Standing, trust_figure
@@ -57,6 +58,7 @@ __all__ = [
     "printable",
     "round_figure",
     "size_figure",
+    "spent_figure",
     "styles",
     "trace_figure",
     "tradeoff_figure",

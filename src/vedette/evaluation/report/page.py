@@ -16,6 +16,7 @@ from vedette.evaluation.report.footprints import footprints_of
 from vedette.evaluation.report.leaks import leaks_said
 from vedette.evaluation.report.nodes import node_tables
 from vedette.evaluation.report.peers import peers_of
+from vedette.evaluation.report.privacy import privacy_of
 from vedette.evaluation.report.protocols import growth_of, protocols_of
 from vedette.evaluation.report.provenance import facts_of, flat, methods_of, splits_of, thresholds_of
 from vedette.evaluation.report.results import EVENT_MEASURES, MEASURES, lines_of, result_table
@@ -74,7 +75,7 @@ def write_report(
 
 def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[Trace], holdings: Sequence[Holding]) -> dict[str, Any]:
     used = {row["method"] for row in run["rows"]} | {curve.method for curve in curves} | {trace.method for trace in traces}
-    used |= {each["method"] for key in ("followed", "footprints") for each in run.get(key) or []}
+    used |= {each["method"] for key in ("followed", "footprints", "privacy") for each in run.get(key) or []}
     looks, lines = styles(used), lines_of(run["rows"])
     protocols = sorted({protocol for protocol, _, _ in lines})
     tables = [result_table(lines, split, protocol, looks) for split in SPLITS for protocol in protocols]
@@ -112,6 +113,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         "trust": trust_of(run),
         "sharing": sharing_of(run),
         "evasions": evasions_of(run),
+        "privacy": privacy_of(run, looks),
         "footprints": footprints_of(run, looks),
         "held": holdings_of(run, holdings),
         "thresholds": thresholds_of(run, protocols, used),

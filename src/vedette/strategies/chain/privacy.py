@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import Literal
 
 from vedette.errors import RecipeError
 from vedette.strategies.base import AnyLink, Strategy
@@ -33,8 +35,20 @@ def releases_of(strategy: Strategy) -> list[Release]:
     return [Release(noise.multiplier, times, strategy.sample, strategy.draw) if drawn else Release(noise.multiplier, times)]
 
 
-def noised_alike(strategy: Strategy, multiplier: float) -> tuple[AnyLink, ...]:
-    """Return a chain for vectors of length 1 that hides nodes as a strategy's own chain does."""
+def noised_alike(strategy: Strategy, votes: Strategy, privacy: Privacy, share: float) -> Strategy:
+    """Return a strategy of vectors of length 1 with a chain that hides nodes as another's does, for a share of the budget.
+
+    Parameters
+    ----------
+    strategy
+        With noise in its chain.
+    votes
+        The one to give a chain to.
+    privacy, share
+        The budget, and how much of it all phases may take.
+    """
+    draw: Literal["all", "fixed"] = "fixed" if any(release.draw == "fixed" for release in releases_of(_with(strategy, 1.0))) else "all"
+    multiplier = noise_for(privacy.epsilon, privacy.delta, draw=draw) * math.sqrt(len(votes.phases) * votes.rounds / share)
     found: list[AnyLink] = []
     for link in strategy.chain:
         if isinstance(link, Clip):
@@ -43,7 +57,7 @@ def noised_alike(strategy: Strategy, multiplier: float) -> tuple[AnyLink, ...]:
             found.append(link.model_copy(update={"multiplier": multiplier}))
         elif isinstance(link, Mask):
             found.append(link)
-    return tuple(found)
+    return votes.model_copy(update={"chain": tuple(found)})
 
 
 def within(strategy: Strategy, privacy: Privacy, beside: Iterable[Strategy]) -> Strategy:
