@@ -82,7 +82,8 @@ def test_the_order_that_a_cluster_had_comes_to_the_same_in_one_process(fleet: Fl
         assert entry.late == {came[number]: number - (before[-1] + 1 if before else 0)}
     if workers < len(fleet):
         # Who is done stands in line behind those that wait, and is overtaken by whoever is slower at the most.
-        assert max(abs(came.count(one) - came.count(other)) for one in fleet for other in fleet) <= len(fleet)
+        # They take turns in line; a worker that the machine holds up keeps its node for that long.
+        assert min(came.count(node) for node in fleet) >= len(came) // (2 * len(fleet))
 
 
 def test_others_go_on_while_a_worker_is_stopped_and_what_it_brings_in_the_end_is_stale() -> None:

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import environment
+from sites import NAMES, Led, Site, Threads, alike, heard, port, session_of, site_of, undisturbed
 
 from conftest import correlated
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
 from vedette.detectors.autoencoder import Autoencoder
-from vedette.detectors.bundle import load_bundle
 from vedette.detectors.dual_network import DualNetwork
 from vedette.detectors.mlp import Mlp
 from vedette.errors import CheckpointError, RecipeError
-from vedette.evaluation.recipe import load_recipe
-from vedette.evaluation.setting import rows_of
-from vedette.message import Memory, Message, Vector
+from vedette.message import Message, Vector
 from vedette.runtimes.base import digest, plan_of
 from vedette.runtimes.local import LocalRuntime
-from vedette.runtimes.mesh.coordinator import REFUSED, Coordinator
+from vedette.runtimes.mesh.coordinator import REFUSED
 from vedette.runtimes.mesh.lead import Lead, Quorum
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.node import Node
 from vedette.runtimes.mesh.peer import Peer
 from vedette.runtimes.mesh.rules import alive, key
-from vedette.runtimes.mesh.session import MeshSettings, open_session
 from vedette.runtimes.mesh.wire import Header, encode
 from vedette.runtimes.topology import Full, Ring
 from vedette.strategies import FedAvg, FedProx, MtadFl
@@ -53,83 +43,17 @@ OWN = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
 FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, anomalies=0.2) for place in range(5)})
 
 
-def port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def rows_for(detector: Any) -> Fleet:
     return FLEET if detector.learning == "supervised" else FLEET.map(lambda table: table.normal())
 
 
-def alike(here: Memory, there: Memory) -> None:
-    assert here.keys() == there.keys()
-    for name, value in here.items():
-        np.testing.assert_array_equal(value, there[name], err_msg=name)
-
-
-def until(reached: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := reached()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
-
-
-class Threads:
-    """Runs parties of a federation side by side in this process, each with a session of its own."""
-
-    def __init__(self) -> None:
-        self.failed: list[BaseException] = []
-        self.all: list[threading.Thread] = []
-
-    def begin(self, work: Callable[..., None], *about: Any) -> None:
-        def guarded() -> None:
-            try:
-                work(*about)
-            except BaseException as error:
-                self.failed.append(error)
-
-        self.all.append(threading.Thread(target=guarded, daemon=True))
-        self.all[-1].start()
-
-    def end(self) -> None:
-        for thread in self.all:
-            until(lambda thread=thread: self.failed or not thread.is_alive(), "somebody never came to an end")
-        if self.failed:
-            raise self.failed[0]
-
-
-def session_of(name: str, at: int, first: bool = False, coordinator: str = "") -> Any:
-    where: dict[str, Any] = {"listen": (f"127.0.0.1:{at}",)} if first else {"connect": (f"127.0.0.1:{at}",)}
-    if coordinator:
-        where["listen"] = ()
-    return open_session(MeshSettings(insecure=True, name=name, coordinator=coordinator, **where))[0]
-
-
-def led(plan: Any, fleet: Fleet) -> tuple[Lead, dict[str, Learner]]:
+def led(plan: Any, fleet: Fleet, **about: Any) -> Led:
     """Run a federation with a coordinator to its end; all nodes come at once."""
-    at, threads = port(), Threads()
-    lead, learners = Lead(plan, Quorum(len(fleet))), dict[str, Learner]()
-
-    def coordinate() -> None:
-        session = session_of("coordinator", at, first=True)
-        Coordinator(plan, lead, session, "coordinator", "fleet").serve()
-        session.close()
-
-    def learn(name: str) -> None:
-        session = session_of(name, at, coordinator="coordinator")
-        node = Node(session, name, "coordinator", "fleet")
-        learners[name] = Learner(node.plan(), name, fleet[name])
-        node.carry_out(learners[name], plan)
-        session.close()
-
-    threads.begin(coordinate)
+    found = Led(plan, Lead(plan, Quorum(len(fleet))), **about)
     for name in fleet:
-        threads.begin(learn, name)
-    threads.end()
-    return lead, learners
+        found.node(name, fleet[name])
+    found.end()
+    return found
 
 
 @pytest.mark.parametrize(
@@ -142,27 +66,41 @@ def led(plan: Any, fleet: Fleet) -> tuple[Lead, dict[str, Learner]]:
         (OWN, FedAvg(rounds=2)),
         (DENSE, FedAvg(rounds=2, momentum=0.5, chain=({"name": "compress", "top": 0.2},))),
         (DENSE, FedAvg(rounds=2, chain=("mask",))),
+        (DENSE, FedAvg(rounds=3, sample=0.8, chain=("mask",))),
         (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False}), privacy={"epsilon": 8})),
         (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False, "added": "shares"}, "mask"), privacy={"epsilon": 8})),
     ],
-    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling", "compressed", "masked", "private", "private-masked"],
+    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling", "compressed", "masked", "masked-sampled", "private", "private-masked"],
 )
 def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
     fleet, plan = rows_for(detector), plan_of(detector, strategy, 7)
-    lead, learners = led(plan, fleet)
+    found = led(plan, fleet)
     expected = LocalRuntime(fleet).run(plan)
     for name in fleet:
-        alike(expected.memories[name], learners[name].memory)
-    assert [(entry.sent, entry.epsilon) for entry in lead.state.history] == [(entry.sent, entry.epsilon) for entry in expected.history]
+        alike(expected.memories[name], found.learners[name].memory)
+    assert [(entry.sent, entry.epsilon) for entry in found.lead.state.history] == [
+        (entry.sent, entry.epsilon) for entry in expected.history
+    ]
+
+
+def test_what_nodes_are_sent_may_be_half_as_long() -> None:
+    """Rounded to 11 bits on the way; what a node changed counts from what it was sent."""
+    plan, fleet = plan_of(DENSE, FedAvg(rounds=3, chain=("clip",)), 7), rows_for(DENSE)
+    found = led(plan, fleet, precision="float16")
+    for name, memory in LocalRuntime(fleet).run(plan).memories.items():
+        here, there = (np.asarray(each["network.model"]) for each in (memory, found.learners[name].memory))
+        np.testing.assert_allclose(there, here, atol=5e-3)
+        np.testing.assert_array_equal(there, found.learners["n0"].memory["network.model"])
+        assert not np.array_equal(there, here)
 
 
 def test_fifty_that_come_at_once() -> None:
     fleet = Fleet.of({f"n{place:02}": correlated(60, 5, place).normal() for place in range(50)})
     plan = plan_of(DENSE, FedAvg(rounds=2), 7)
-    _, learners = led(plan, fleet)
+    found = led(plan, fleet)
     expected = LocalRuntime(fleet).run(plan)
     for name in fleet:
-        alike(expected.memories[name], learners[name].memory)
+        alike(expected.memories[name], found.learners[name].memory)
 
 
 @pytest.mark.parametrize(
@@ -198,24 +136,11 @@ def test_among_peers_too(detector: Any, strategy: Any, topology: Any) -> None:
 
 def test_a_node_that_lies_is_refused_and_spoils_nothing() -> None:
     """A liar takes part like any other node up to the rounds; there it sends what is none, and the others never notice."""
-    plan, at, threads = plan_of(DENSE, FedAvg(rounds=2), 7), port(), Threads()
-    lead, learners, replies = Lead(plan, Quorum(3, share=0.5, grace=0.2)), dict[str, Learner](), list[tuple[str, bytes]]()
-    honest, liar = ["n0", "n1"], "n2"
-
-    def coordinate() -> None:
-        session = session_of("coordinator", at, first=True)
-        Coordinator(plan, lead, session, "coordinator", "fleet", most_bytes=1 << 20).serve()
-        session.close()
-
-    def learn(name: str) -> None:
-        session = session_of(name, at, coordinator="coordinator")
-        node = Node(session, name, "coordinator", "fleet")
-        learners[name] = Learner(node.plan(), name, FLEET[name])
-        node.carry_out(learners[name], plan)
-        session.close()
+    plan, replies = plan_of(DENSE, FedAvg(rounds=2), 7), list[tuple[str, bytes]]()
+    found, liar = Led(plan, Lead(plan, Quorum(3, share=0.5, grace=0.2)), most_bytes=1 << 20), "n2"
 
     def lie() -> None:
-        session, mark = session_of(liar, at, coordinator="coordinator"), digest(plan)
+        session, mark = session_of(liar, found.at, coordinator="coordinator"), digest(plan)
         token = session.liveliness().declare_token(alive("fleet", liar))
         node, learner = Node(session, liar, "coordinator", "fleet"), Learner(plan, liar, FLEET[liar])
         told = -1
@@ -247,16 +172,16 @@ def test_a_node_that_lies_is_refused_and_spoils_nothing() -> None:
         token.undeclare()
         session.close()
 
-    threads.begin(coordinate)
-    for name in honest:
-        threads.begin(learn, name)
-    threads.begin(lie)
-    threads.end()
+    for name in ("n0", "n1"):
+        found.node(name, FLEET[name])
+    found.begin(lie)
+    found.end()
+    learners = found.learners
     assert [what for what, _ in replies] == [REFUSED] * 9
     assert all(reason for _, reason in replies)
     assert np.isfinite(np.asarray(learners["n0"].memory["network.model"])).all()
     np.testing.assert_array_equal(learners["n0"].memory["network.model"], learners["n1"].memory["network.model"])
-    assert {entry.of for entry in lead.state.history if entry.stage == "rounds"} == {2}
+    assert {entry.of for entry in found.lead.state.history if entry.stage == "rounds"} == {2}
 
 
 def test_an_answer_that_looks_well_and_is_not_ends_no_exchange() -> None:
@@ -276,26 +201,16 @@ def test_an_answer_that_looks_well_and_is_not_ends_no_exchange() -> None:
     assert "n1" in lead.asked
 
 
-def heard(lead: Lead, learners: dict[str, Learner], now: float, *who: str) -> None:
-    """Let nodes do what they are asked for, up to their next answer."""
-    for name in who:
-        learner = learners[name]
-        while (task := lead.next_for(name, learner.position)) is not None:
-            if not learner.take(*task).closing:
-                assert lead.hear(name, task.place, learner.answer) is None
-                break
-
-
 def test_a_phase_ends_with_a_quorum_at_its_deadline_and_late_answers_are_left_out(tmp_path: Path) -> None:
     plan, names = plan_of(DENSE, FedAvg(rounds=3), 7), ("n0", "n1", "n2")
     lead, learners = Lead(plan, Quorum(3, deadline=10.0, grace=5.0), tmp_path / "state"), {n: Learner(plan, n, FLEET[n]) for n in names}
     for name in names:
         assert not lead.asked
         lead.come(name, 0.0)
-    heard(lead, learners, 0.0, "n0")
+    heard(lead, learners, "n0")
     assert not lead.advance(9.0), "two of three must answer"
     assert not lead.advance(11.0)
-    heard(lead, learners, 12.0, "n1")
+    heard(lead, learners, "n1")
     assert not lead.advance(12.0), "n2 is there, and has time until the new deadline"
     assert lead.advance(22.0)
     late = learners["n2"]
@@ -305,11 +220,11 @@ def test_a_phase_ends_with_a_quorum_at_its_deadline_and_late_answers_are_left_ou
     task = lead.next_for("n2", late.position)
     assert task is not None
     assert lead.course[task.place].closing
-    heard(lead, learners, 23.0, *names)
+    heard(lead, learners, *names)
     lead.go("n2", 23.0)
     assert lead.advance(23.0)
     assert "n2" in lead.asked, "it may be on its way back"
-    heard(lead, learners, 24.0, "n0", "n1")
+    heard(lead, learners, "n0", "n1")
     assert not lead.advance(24.0)
     assert lead.advance(29.0), "it was waited for long enough"
     assert lead.asked == ("n0", "n1")
@@ -331,15 +246,15 @@ def test_a_late_answer_is_left_out_or_weighs_less(discount: float) -> None:
     learners = {name: Learner(plan, name, FLEET[name]) for name in names}
     for name in names:
         lead.come(name, 0.0)
-    heard(lead, learners, 0.0, *names)
+    heard(lead, learners, *names)
     assert lead.advance(0.0)
     # n2 works on the first round, but is heard in the second only; the others are heard in both.
     slow, task = learners["n2"], lead.next_for("n2", 1)
     while task is not None and slow.take(*task).closing:
         task = lead.next_for("n2", slow.position)
-    heard(lead, learners, 1.0, "n0", "n1")
+    heard(lead, learners, "n0", "n1")
     assert lead.advance(11.0)
-    heard(lead, learners, 12.0, "n0", "n1")
+    heard(lead, learners, "n0", "n1")
     assert lead.takes("n2", slow.answered) == bool(discount)
     refused = lead.hear("n2", slow.answered, slow.answer)
     assert (refused is None) == bool(discount)
@@ -370,84 +285,19 @@ def test_a_state_of_another_node_or_run_is_refused(tmp_path: Path) -> None:
 
 # Real processes, mutual TLS, real signals.
 
-NAMES = ("pump-1", "pump-2", "pump-3")
-SIZE = ("--set", "data.nodes=3", "--set", "data.train_hours=24")
 LONG = ("--set", "strategy.rounds=150")
-
-
-class Site:
-    """Devices of one fleet: their keys, and what runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.at = folder, port()
-        self.running: dict[str, subprocess.Popen[str]] = {}
-        self.said: dict[str, str] = {}
-        for command in (["init", str(folder / "ca")], ["add", str(folder / "ca"), "coordinator", *NAMES]):
-            subprocess.run(
-                [sys.executable, "-m", "vedette.cli", "keys", *command], check=True, env=environment(), stdout=subprocess.DEVNULL
-            )
-
-    def begin(self, who: str, command: str, *more: str) -> None:
-        keys = str(self.folder / "ca" / "devices" / who)
-        whole = [sys.executable, "-m", "vedette.cli", command, "demo", "--keys", keys, "--out", str(self.folder / who), *SIZE, *more]
-        with (self.folder / f"{who}.log").open("a") as log:
-            self.running[who] = subprocess.Popen(whole, stdout=log, stderr=subprocess.STDOUT, env=environment(), text=True)
-
-    def coordinator(self, *more: str) -> None:
-        self.begin("coordinator", "coordinator", "--listen", f"127.0.0.1:{self.at}", "--nodes", "3", "--linger", "5", *LONG, *more)
-
-    def node(self, who: str) -> None:
-        self.begin(who, "node", "--connect", f"127.0.0.1:{self.at}")
-
-    def peer(self, who: str, *more: str) -> None:
-        where = ("--listen" if who == NAMES[0] else "--connect", f"127.0.0.1:{self.at}")
-        strategy = "--set", 'strategy={name="gossip-fedavg",rounds=100}', "--set", 'topology.name="full"'
-        self.begin(who, "peer", "--peers", ",".join(NAMES), *where, *strategy, *more)
-
-    def log(self, who: str) -> str:
-        return (self.folder / f"{who}.log").read_text()
-
-    def reaches(self, who: str, what: str) -> None:
-        until(lambda: what in self.log(who), f"{who} never said '{what}': {self.log(who)[-1500:]}")
-
-    def kill(self, who: str) -> None:
-        self.running[who].send_signal(signal.SIGKILL)
-        self.running[who].wait()
-
-    def end(self) -> None:
-        for who, process in self.running.items():
-            try:
-                process.wait(90)
-            except subprocess.TimeoutExpired:
-                pytest.fail(f"{who} never came to an end: {self.log(who)[-1500:]}")
-            assert process.returncode == 0, f"{who}: {self.log(who)[-1500:]}"
-
-    def weights(self, who: str) -> Any:
-        return load_bundle(self.folder / who / "detector").memory["network.model"]
+GOSSIP = ("--grace", "60", "--set", 'strategy={name="gossip-fedavg",rounds=100}', "--set", 'topology.name="full"')
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    found = Site(tmp_path)
-    yield found
-    for process in found.running.values():
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def undisturbed(*changes: str) -> Any:
-    recipe = load_recipe("demo", changes=[change for change in (*SIZE, *changes) if change != "--set"])
-    rows = {name: rows_of(recipe, None, 0, name) for name in NAMES}
-    place = LocalRuntime(Fleet.of({n: r[0] for n, r in rows.items()}), Fleet.of({n: r[1] for n, r in rows.items()}))
-    return place.run(plan_of(recipe.detector, recipe.strategy, 0, recipe.topology, trainer=recipe.trainer)).memories[NAMES[0]][
-        "network.model"
-    ]
+    with site_of(tmp_path) as found:
+        yield found
 
 
 def test_whoever_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
     """A node, then the coordinator, each with SIGKILL amid the rounds, each begun again by the same command; mutual TLS."""
-    site.coordinator("--grace", "60")
+    site.coordinator("--grace", "60", *LONG)
     for name in NAMES:
         site.node(name)
     site.reaches("coordinator", "rounds: round 20 of")
@@ -456,43 +306,36 @@ def test_whoever_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: 
     site.node("pump-2")
     site.reaches("coordinator", "rounds: round 60 of")
     site.kill("coordinator")
-    site.coordinator("--grace", "60")
-    site.end()
-    expected = undisturbed(*LONG)
-    for name in NAMES:
-        np.testing.assert_allclose(site.weights(name), expected, atol=1e-6)
+    site.coordinator("--grace", "60", *LONG)
+    site.alike(undisturbed(*LONG))
 
 
 def test_a_node_that_is_stopped_is_left_out_and_comes_back(site: Site) -> None:
-    site.coordinator("--deadline", "2")
+    site.coordinator("--deadline", "2", *LONG)
     for name in NAMES:
         site.node(name)
     site.reaches("coordinator", "rounds: round 10 of")
-    os.kill(site.running["pump-3"].pid, signal.SIGSTOP)
+    site.signal("pump-3", signal.SIGSTOP)
     site.reaches("coordinator", "deadline over: missing pump-3")
-    os.kill(site.running["pump-3"].pid, signal.SIGCONT)
-    site.end()
-    np.testing.assert_array_equal(site.weights("pump-1"), site.weights("pump-3"))
+    site.signal("pump-3", signal.SIGCONT)
+    site.alike()
 
 
 def test_a_peer_that_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
     for name in NAMES:
-        site.peer(name, "--grace", "60")
+        site.peer(name, *GOSSIP)
     site.reaches("pump-1", "rounds: round 20 of")
     site.kill("pump-3")
     site.reaches("pump-1", "peer is gone: node pump-3")
-    site.peer("pump-3", "--grace", "60")
-    site.end()
-    expected = undisturbed('strategy={name="gossip-fedavg",rounds=100}', 'topology.name="full"')
-    for name in NAMES:
-        np.testing.assert_allclose(site.weights(name), expected, atol=1e-6)
+    site.peer("pump-3", *GOSSIP)
+    site.alike(undisturbed(*GOSSIP[2:]))
 
 
 def test_what_a_nodes_owner_does_not_allow_is_refused_aloud(site: Site, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
     policy.write_text('strategies = ["local"]\n')
-    site.coordinator()
-    site.begin("pump-1", "node", "--connect", f"127.0.0.1:{site.at}", "--policy", str(policy))
+    site.coordinator(*LONG)
+    site.node("pump-1", "--policy", str(policy))
     assert site.running["pump-1"].wait(60) == 2
     assert "node 'pump-1' does not take part" in site.log("pump-1")
     assert "fedavg" in site.log("pump-1")

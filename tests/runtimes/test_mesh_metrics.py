@@ -7,14 +7,12 @@ import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from commands import environment
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from sites import port, until
 
 from vedette.cli.metrics import serving
 from vedette.detectors.autoencoder import Autoencoder
@@ -38,20 +37,6 @@ from vedette.strategies import FedAvg
 
 SIZE = ("--set", "data.nodes=2", "--set", "data.train_hours=24")
 NAMES = ("pump-1", "pump-2")
-
-
-def port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def until(reached: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := reached()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
-    return found
 
 
 def scraped(url: str, strict: bool = True) -> str:

@@ -20,6 +20,7 @@ from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.classical import Pca
 from vedette.detectors.dual_network import DualNetwork
 from vedette.detectors.mlp import Mlp
+from vedette.detectors.threshold import Quantile
 from vedette.errors import RecipeError, UnknownName
 from vedette.message import Message, Query, Vector
 from vedette.runtimes.base import plan_of, stages_of
@@ -39,7 +40,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 CLASSIFIER = Mlp(hidden=(4,), scaling=Scaling(fit="federated"))
 DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4)
 PLAN = plan_of(CLASSIFIER, FedAvg(rounds=20, epochs=2.0), 7)
-PRIVATE = plan_of(Mlp(hidden=(4,), scaling=Scaling(numbers="standard")), FedAvg(chain=("clip", "noise"), privacy={"epsilon": 7.9}), 7)
+VOTED = Mlp(hidden=(4,), scaling=Scaling(numbers="standard"), threshold=Quantile())
+PRIVATE = plan_of(VOTED, FedAvg(chain=("clip", "noise"), privacy={"epsilon": 7.9}), 7)
 OPEN = Policy(strategies="*", queries="*", tables="*", shares_rows=True)
 EDGES = Path("nowhere/edges.csv")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,6 +29,9 @@ def coordinator(
     discount: Annotated[
         float, typer.Option("--discount", min=0, max=1, help="Weight of an answer for each round it is late; 0 leaves late ones out.")
     ] = 0.0,
+    precision: Annotated[
+        Literal["float32", "float16"], typer.Option("--precision", help="What parameters are sent to nodes in: float16 is half the bytes.")
+    ] = "float32",
     linger: Annotated[float, typer.Option("--linger", min=0, help="Seconds after the end in which late nodes may still end too.")] = 10.0,
     out: Annotated[Path | None, typer.Option("--out", help="Where the state is kept (runs/mesh/RUN unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Root of all that is drawn.")] = 0,
@@ -60,7 +63,7 @@ def coordinator(
     lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told(log, quiet))
     session, name = open_session(settings_of(keys, insecure, listen, connect, insecure or _named(keys)))
     try:
-        mesh = Coordinator(plan, lead, session, name, run, linger=linger)
+        mesh = Coordinator(plan, lead, session, name, run, precision=precision, linger=linger)
         with seen(mesh.status, metrics, quiet):
             mesh.serve()
     finally:

@@ -18,6 +18,7 @@ import math
 import queue
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -43,6 +44,9 @@ MOST_REASON = 4096
 
 HOLD = 5.0
 """Seconds a question is kept until there is something to tell."""
+
+SENDERS = 32
+"""Replies on their way at once: each waits until its link takes it, a weak one for minutes, and nobody else does."""
 
 TICK = 0.2
 """Seconds between two looks at the clock."""
@@ -70,7 +74,7 @@ class Coordinator:
     most_bytes
         Of a message.
     precision
-        How parameters are sent to nodes.
+        What parameters are sent to nodes in; what nodes send is for the chain (`vedette.strategies.chain.compress`).
     linger
         Seconds after the end in which nodes that have not come to it may still do so.
     """
@@ -94,6 +98,7 @@ class Coordinator:
         self._ended: set[str] = set()
         self._late, self._refused = set[str](), set[str]()
         self._encoded: tuple[int, Message, bytes] | None = None
+        self._senders = ThreadPoolExecutor(SENDERS)
 
     def serve(self, on_change: Callable[[Coordinator], None] = lambda _: None) -> None:
         """Lead the run to its end.
@@ -113,6 +118,7 @@ class Coordinator:
                 alive(self.run_name), lambda sample: self._events.put(("alive", (str(sample.key_expr), sample.kind))), history=True
             )
             stack.callback(seen.undeclare)
+            stack.enter_context(self._senders)
             over = 0.0
             while not self.lead.over or (time.monotonic() - over < self.linger and not self._ended >= self.lead.present):
                 try:
@@ -283,5 +289,9 @@ class Coordinator:
 
     def _reply(self, query: Any, what: str, payload: bytes) -> None:
         self.tally.count(bytes_out=len(payload))
-        query.reply(query.key_expr, payload, attachment=what.encode())
-        query.drop()
+        self._senders.submit(_send, query, what, payload)
+
+
+def _send(query: Any, what: str, payload: bytes) -> None:
+    query.reply(query.key_expr, payload, attachment=what.encode())
+    query.drop()

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from vedette.errors import TooFewNodes
 from vedette.message import Message
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.course import course_of
 from vedette.runtimes.mesh.exchange import exchanged
 from vedette.runtimes.phase import Phase, inbox_of, run_of
+from vedette.strategies.chain.chained import goes_on, plain, too_few
 
 __all__ = ["Lead", "Quorum", "Task"]
 
@@ -34,7 +36,8 @@ class Quorum(NamedTuple):
     grace
         Seconds that a node which is gone is still waited for: it may be on its way back.
     discount
-        What an answer to an earlier round still weighs, to the power of the rounds it is late, where a mean is weighted; 0 leaves it out.
+        What an answer to an earlier round still weighs, to the power of the rounds it is late, where a mean is weighted and nodes have no
+        chain; 0 leaves it out.
     """
 
     nodes: int = 1
@@ -105,7 +108,6 @@ class Lead:
         self.present = set[str]()
         self._left: dict[str, float] = {}
         self.asked: tuple[str, ...] = ()
-        self._candidates = 0
         self.heard: dict[str, Message] = {}
         self._late: dict[str, tuple[int, Message]] = {}
         self._counted: dict[str, int] = {}
@@ -127,8 +129,10 @@ class Lead:
 
     @property
     def needed(self) -> int:
-        """How many must have answered at the deadline; before the run begins, how many must be there."""
-        return max(1, math.ceil(self.quorum.share * len(self.asked))) if self.asked else self.quorum.nodes
+        """How many must have answered at the deadline, 0 if it goes on with whoever has; before the run begins, how many must be there."""
+        if not self.asked:
+            return self.quorum.nodes
+        return 0 if self._goes_on else max(1, math.ceil(self.quorum.share * len(self.asked)))
 
     @property
     def deadline(self) -> float:
@@ -137,8 +141,9 @@ class Lead:
 
     def come(self, node: str, now: float) -> None:
         """Count a node in: from the next phase on, and in this one if it was asked before."""
-        if node not in self.present:
-            log.info("node is there", extra={"node": node})
+        if node in self.present:
+            return
+        log.info("node is there", extra={"node": node})
         if not self.present and not self.asked:
             self._begun = now
         self.present.add(node)
@@ -179,6 +184,8 @@ class Lead:
         stage = self.run.stages[now.stage]
         channels = stage.strategy.channels
         weighed = bool(channels) and all(channel.combine == "mean" and all(channel.weights) for channel in channels)
+        # What a chain sends belongs to its round: differences to what was sent then, masks that cancel out there, noise that is counted.
+        weighed = weighed and plain(stage.strategy) is stage.strategy
         like = (then.stage, then.phase, then.closing) == (now.stage, now.phase, now.closing)
         return now.round - then.round if self.quorum.discount and stage.name == "rounds" and weighed and like else 0
 
@@ -208,19 +215,25 @@ class Lead:
             return False
         if not self.asked:
             # Of those that there were before this one led, or before all were gone, some may be lost for good.
-            least = max(1, math.ceil(self.quorum.share * self.quorum.nodes))
-            if self.place and len(self.present) >= least and now - self._begun >= self.quorum.deadline:
+            least = max(1, math.ceil(self.quorum.share * self.quorum.nodes)) if self.place else self.quorum.nodes
+            if len(self.present) >= least and now >= self.deadline:
                 self._begin(now)
             return False
         awaited = [node for node in self.asked if node not in self.heard and self._may_come(node, now)]
         late, enough = now >= self.deadline, len(self.heard) >= self.needed
-        if not (enough if late else self.heard and enough and not awaited):
+        if not (enough if late else (self.heard or self._goes_on) and enough and not awaited):
             if late or not (awaited or self.heard):
                 self._begin_again(now, late)
             return False
         if awaited:
             log.warning("deadline over", extra={"missing": awaited})
-        self._exchange()
+        try:
+            self._exchange()
+        except TooFewNodes as error:
+            # Until somebody comes, or the deadline: then all are asked again.
+            log.warning("too few nodes", extra={"reason": str(error)})
+            self.asked, self.heard, self._begun = (), {}, now
+            return False
         self._begin(now)
         return True
 
@@ -230,11 +243,14 @@ class Lead:
     def _begin(self, now: float) -> None:
         """Ask who is there, or may be on its way back, for what comes next."""
         self.heard, self._late, self._begun = {}, {}, now
-        if self.over:
+        if self.over or not self.present:
             self.asked = ()
-            return
-        members = tuple(sorted({*self.present, *(node for node in self._left if self._may_come(node, now))}))
-        self.asked, self._candidates = self._phase(members).takes_part() if self.present else (), len(members)
+        elif not self._goes_on:
+            self._ask({*self.present, *(node for node in self._left if self._may_come(node, now))})
+        else:
+            self.asked = tuple(sorted(node for node, about in self.state.memories.items() if about["asked"]))
+            # Of a run that is begun again some may be on their way.
+            self._left = {**dict.fromkeys(set(self.asked) - self.present, now), **self._left}
 
     def _begin_again(self, now: float, late: bool) -> None:
         """Wait on; who came meanwhile is asked too."""
@@ -242,8 +258,23 @@ class Lead:
             log.warning("too few answers", extra={"answers": len(self.heard), "asked": len(self.asked)})
         self._begun = now
         if len(self.present) >= self.quorum.nodes:
-            members = tuple(sorted(self.present | set(self.heard)))
-            self.asked = tuple(sorted({*self._phase(members).takes_part(), *self.heard}))
+            self._ask(self.present | set(self.heard))
+
+    def _ask(self, members: Iterable[str]) -> None:
+        """Ask those of the members who take part, and whoever has answered."""
+        phase = self._phase(sorted(members))
+        reason = too_few(phase.strategy, len(phase.turn.receivers))
+        if reason is not None:
+            log.warning("too few nodes", extra={"reason": reason})
+        self.asked = () if reason is not None else tuple(sorted({*phase.takes_part(), *self.heard}))
+        # Kept with the state: a secure sum is for those it began with, whoever comes, goes or leads.
+        self.state.memories = {node: {"asked": float(node in self.asked)} for node in phase.turn.receivers}
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether the phase goes on with a secure sum."""
+        step = self.course[self.place]
+        return goes_on(self.run.stages[step.stage].strategy, step.phase)
 
     def _phase(self, nodes: Iterable[str]) -> Phase:
         step = self.course[self.place]
@@ -257,7 +288,7 @@ class Lead:
         late = {node: said for node, said in self._late.items() if node not in self.heard}
         heard = {**self.heard, **{node: self._weighed(message, age) for node, (age, message) in late.items()}}
         phase = self._phase(sorted(heard))
-        phase.turn = phase.turn._replace(staleness={node: age for node, (age, _) in late.items()}, candidates=self._candidates)
+        phase.turn = phase.turn._replace(staleness={node: age for node, (age, _) in late.items()}, candidates=len(state.memories))
         hearing, received = exchanged(phase, heard, state)
         self._counted |= dict.fromkeys(heard, self.place)
         entry = Round(stage.name, step.round + 1, stage.strategy.rounds, self._loss(), hearing.sent, received, hearing.refused)

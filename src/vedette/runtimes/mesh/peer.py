@@ -31,7 +31,7 @@ from vedette.runtimes.mesh.lead import Quorum
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, inbox, key, place_of
 from vedette.runtimes.mesh.status import Condition, Status, Tally
-from vedette.runtimes.mesh.wire import Header, Precision, decode, encode
+from vedette.runtimes.mesh.wire import Header, decode, encode
 from vedette.runtimes.phase import Phase, inbox_of
 
 __all__ = ["Peer"]
@@ -66,8 +66,8 @@ class Peer:
         File to keep the state of its exchanges in.
     on_round
         Called after every round.
-    most_bytes, precision
-        Of messages.
+    most_bytes
+        Of a message.
 
     Raises
     ------
@@ -88,11 +88,10 @@ class Peer:
         checkpoint: Path | None = None,
         on_round: Callable[[Round], None] = lambda _: None,
         most_bytes: int = 64 << 20,
-        precision: Precision = "float32",
     ) -> None:
         self.learner, self.session, self.run_name, self.nodes = learner, session, run, tuple(sorted(nodes))
         self.quorum, self.checkpoint, self.on_round = quorum, checkpoint, on_round
-        self.most_bytes, self.precision, self.mark = most_bytes, precision, digest(plan)
+        self.most_bytes, self.mark = most_bytes, digest(plan)
         if learner.run.topology.central:
             raise RecipeError("peers need a topology of peers, such as topology = 'full' or 'ring'; this one has a coordinator")
         if learner.node not in self.nodes:
@@ -347,4 +346,4 @@ class Peer:
         step = learner.course[learner.answered]
         stage = learner.run.stages[step.stage].name
         header = Header(run=self.mark, stage=stage, round=step.round, phase=step.phase, kind="answer", node=learner.node)
-        return encode(header, learner.answer, self.precision)
+        return encode(header, learner.answer)

@@ -15,7 +15,7 @@ from vedette.strategies.chain.link import Around, Link, Seen
 from vedette.strategies.chain.mask import STEPS, WORDS, Mask
 from vedette.training.task import Done, Work
 
-__all__ = ["chained", "plain"]
+__all__ = ["chained", "goes_on", "plain", "too_few"]
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class _Chained(Strategy):
     stands for that of the parameters.
 
     Behind a mask each phase of the strategy becomes several: see `STEPS`. If too few nodes get to the end of them the round comes to
-    nothing: all go on from what they were sent before.
+    nothing: all go on from what they were sent before. Where there is one round only there is nothing to go on from, and `TooFewNodes`
+    is raised instead.
 
     Parameters
     ----------
@@ -106,6 +107,10 @@ class _Chained(Strategy):
     def takes_part(self, nodes: Sequence[str], rng: Callable[[], np.random.Generator]) -> Sequence[str]:
         return self.inner.takes_part(nodes, rng)
 
+    def too_few(self, nodes: int) -> str | None:
+        """Say why no round is to be had with so many nodes there, or None."""
+        return None if self.mask is None else self.mask.too_few(round(self.sample * nodes))
+
     def work(self, turn: Turn, inbox: Message, mine: Memory) -> Work:
         if turn.phase == FORGET:
             return Work()
@@ -158,8 +163,11 @@ class _Chained(Strategy):
                 turn, step, view, {name: value for name, value in ours.items() if name != "secure.lost"}, self.around
             )
         except (TooFewNodes, RecipeError) as error:
-            if not turn.round and isinstance(error, RecipeError):
+            if not turn.round and isinstance(error, RecipeError) and (step != STEPS[0] or self.too_few(turn.candidates)):
                 raise
+            if self.rounds == 1:
+                # There is no round after it, and nothing to go on from.
+                raise TooFewNodes(str(error)) from None
             log.warning("round lost", extra={"round": turn.round + 1, "reason": str(error)})
             return self._lost(step, ours)
         return reply if total is None else self._exchanged(turn, total, reply.memory or {})
@@ -170,7 +178,7 @@ class _Chained(Strategy):
         return turn._replace(phase=phase), "" if self.mask is None or phase in self.closing else step or WORDS
 
     def _is_ready(self, parcels: Message, mine: Memory) -> bool:
-        return self.mask is not None and self.mask.takes_part(parcels, mine)
+        return self.mask is not None and self.mask.takes_part(WORDS, parcels, mine)
 
     def _changed(self, turn: Turn, name: str, vector: Vector, mine: Memory) -> Vector:
         """Return what a node has changed since it was sent parameters."""
@@ -265,3 +273,13 @@ def chained(strategy: Strategy) -> Strategy:
 def plain(strategy: Strategy) -> Strategy:
     """Return a strategy without the chain around it."""
     return strategy.inner if isinstance(strategy, _Chained) else strategy
+
+
+def too_few(strategy: Strategy, nodes: int) -> str | None:
+    """Say why a strategy has no round with so many nodes there, or None."""
+    return strategy.too_few(nodes) if isinstance(strategy, _Chained) else None
+
+
+def goes_on(strategy: Strategy, phase: str) -> bool:
+    """Tell whether a phase goes on with a secure sum: for those alone who took part in its first, and with however few of them answer."""
+    return isinstance(strategy, _Chained) and strategy.mask is not None and not phase.endswith(f":{STEPS[0]}")

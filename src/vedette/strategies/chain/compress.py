@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -17,6 +19,8 @@ from vedette.strategies.chain.link import Around, Link
 from vedette.strategies.view import Answers
 
 __all__ = ["Compress"]
+
+log = logging.getLogger(__name__)
 
 REST = "chain.rest."
 """What a node has not sent yet, by channel."""
@@ -75,16 +79,29 @@ class Compress(Link):
         clip = next((link for link in around.links if isinstance(link, Clip)), None)
         facts = {name: view.facts(name) for name in view.told("")}
         layouts = {name.removeprefix(LAYOUT): told for name, told in facts.items() if name.startswith(LAYOUT)}
+        parts = {name: {part: view.tables(f"{HERE}{name}.{part}") for part in PARTS} for name in layouts}
+        # How long it is must be known before it is unpacked, and differs for who does not fit the others.
+        shapes = {
+            node: tuple((name, told[node], _size(parts[name], node)) for name, told in layouts.items() if node in told)
+            for node in view.nodes
+        }
+        usual = max(Counter(shapes.values()).items(), key=lambda item: item[1])[0] if shapes else ()
         for node in view.nodes:
-            vectors = {}
-            for name in [name for name, told in layouts.items() if node in told]:
-                sent = {part: tables[node] for part in PARTS if node in (tables := view.tables(f"{HERE}{name}.{part}"))}
-                vectors[name] = Vector(_unpacked(sent), str(layouts[name][node]))
+            try:
+                if shapes[node] != usual:
+                    raise MessageRefused("compressed parameters are of another length or layout than the others'")
+                sent = {name: {part: tables[node] for part, tables in parts[name].items() if node in tables} for name, _, _ in usual}
+                vectors = {name: Vector(_unpacked(sent[name]), str(layout)) for name, layout, _ in usual}
+            except (MessageRefused, ValueError) as error:
+                log.warning("answer refused", extra={"node": node, "reason": str(error)})
+                continue
             message = Message(
                 vectors, facts={name: told[node] for name, told in facts.items() if node in told and not name.startswith(LAYOUT)}
             )
             # Rounding, and what was left out before, may have made it longer than noise accounts for.
             answers.add(node, message if clip is None else clip.shortened(message, ours)[0])
+        for node, reason in answers.refused.items():
+            log.warning("answer refused", extra={"node": node, "reason": reason})
         return answers
 
     def _packed(self, whole: Array, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator) -> dict[str, Array]:
@@ -107,6 +124,12 @@ class Compress(Link):
         elif self.values == "float16":
             numbers = np.clip(numbers, -65504, 65504)
         return {**sent, "values": numbers.astype(self.values)}
+
+
+def _size(parts: Mapping[str, Mapping[str, Array]], node: str) -> float:
+    """Return how many parameters a node says there are; -1 if it does not say so."""
+    told = parts["size"].get(node)
+    return -1.0 if told is None or not told.size else float(told.flat[0])
 
 
 def _unpacked(sent: Mapping[str, Array]) -> Array:

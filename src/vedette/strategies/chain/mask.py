@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from vedette.errors import DetectorMisused, MessageRefused
+from vedette.errors import DetectorMisused, MessageRefused, RecipeError
 from vedette.message import Array, Memory, Message, Vector
 from vedette.strategies.base import Reply, Turn, View
 from vedette.strategies.chain import secure
@@ -29,8 +29,8 @@ STEPS = ("keys", "shares", WORDS, "sum")
 MEMBERS = "secure.nodes"
 """How many nodes are on the roll, in a node's memory."""
 
-LOST = "secure.lost"
-"""Tells that this round comes to nothing, in an exchange's memory."""
+BEFORE = {"shares": ("secure.seeds", "secure.keys"), WORDS: (MEMBERS, "secure.shares"), "sum": ("secure.held", "secure.heard")}
+"""What the step before left in a node's memory, and the table that comes of it."""
 
 SIZE, LAYOUT = "chain.size.", "chain.layout."
 """What a node tells of its vectors besides."""
@@ -96,13 +96,23 @@ class Mask(Link):
             "shares": lambda: secure.share(inbox, mine, _graph_of(turn), self._assumed),
             "sum": lambda: self._revealed(inbox, mine),
         }
-        message, mine = self._willing(turn, steps[step], mine) if step == "keys" or self.takes_part(inbox, mine) else (Message(), mine)
+        ready = step == "keys" or self.takes_part(step, inbox, mine)
+        message, mine = self._willing(turn, steps[step], mine) if ready else (Message(), mine)
         # Secrets are for one round.
         return message, secure.forgotten(mine) if step == "sum" else mine
 
-    def takes_part(self, inbox: Message, mine: Memory) -> bool:
+    def takes_part(self, step: str, inbox: Message, mine: Memory) -> bool:
         """Tell whether a node took the step before, and was heard there."""
-        return "secure.seeds" in mine and bool(inbox.tables)
+        left, came = BEFORE[step]
+        return left in mine and came in inbox.tables
+
+    def too_few(self, nodes: int) -> str | None:
+        """Say why there is no sum of so many nodes, or None."""
+        try:
+            secure.terms_for(nodes, self._assumed)
+        except RecipeError as error:
+            return str(error)
+        return None
 
     def worded(self, turn: Turn, message: Message, parcels: Message, mine: Memory, around: Around) -> tuple[Message, Memory]:
         """Return what came of a node's work behind masks.
@@ -126,21 +136,30 @@ class Mask(Link):
     def received(self, turn: Turn, step: str, view: View, ours: Memory, around: Around) -> tuple[Reply, View | None]:
         """Return what an exchange replies after a step, and, after the last one, the view of the sum."""
         if step == "keys":
-            keys = view.tables("secure.keys")
+            keys = _fitting("keys", view, lambda _, table: _are_keys(table))
             message, ours = secure.introduced(keys, ours, _graph_of(turn), self._assumed)
             return Reply({"*": message}, ours), None
         if step == "shares":
-            messages, ours = secure.routed(view.tables("secure.shares"), ours)
+            from vedette.strategies.chain.secure.agreement import SEALED
+
+            each = (int(float(np.asarray(ours["secure.degree"]))), SEALED)
+            shares = _fitting("shares", view, lambda _, table: table.shape == each and table.dtype == np.uint8)
+            messages, ours = secure.routed(shares, ours)
             return Reply(messages, ours), None
         if step == WORDS:
-            told = {name: _most_say(view.facts(name)) for prefix in (SIZE, LAYOUT) for name in view.told(prefix)}
-            count = int(sum(float(said) for name, said in told.items() if name.startswith(SIZE))) + 1
-            message, ours = secure.summed(view.tables("secure.words"), ours, count, self.bits)
-            return Reply({"*": message}, {**ours, **told}), None
+            facts = [(name, view.facts(name)) for prefix in (SIZE, LAYOUT) for name in view.told(prefix)]
+            told = {node: tuple((name, said[node]) for name, said in facts if node in said) for node in view.tables("secure.words")}
+            most = dict(max(Counter(told.values()).items(), key=lambda item: item[1])[0]) if told else {}
+            count = int(sum(float(said) for name, said in most.items() if name.startswith(SIZE))) + 1
+            words = _fitting(
+                "words", view, lambda node, table: (dict(told[node]), table.shape, 8 * table.itemsize) == (most, (count,), self.bits)
+            )
+            message, ours = secure.summed(words, ours, count, self.bits)
+            return Reply({"*": message}, {**ours, **most}), None
         members = len(np.asarray(ours["secure.keys"]))
-        words, ours = secure.unmasked(view.tables("secure.revealed"), ours)
+        total, ours = secure.unmasked(view.tables("secure.revealed"), ours)
         sizes = {name.removeprefix(SIZE): int(float(np.asarray(said))) for name, said in ours.items() if name.startswith(SIZE)}
-        means, _ = self._fixed(sorted(sizes), members, around).means(words, sizes)
+        means, _ = self._fixed(sorted(sizes), members, around).means(total, sizes)
         vectors = {name: Vector(values.astype(np.float32), str(ours[f"{LAYOUT}{name}"])) for name, values in means.items()}
         return Reply(memory=ours), _Summed(view.nodes, vectors)
 
@@ -206,5 +225,23 @@ def _graph_of(turn: Turn) -> str:
     return f"{turn.seed} {turn.round} {turn.phase}"
 
 
-def _most_say(said: Mapping[str, float | str]) -> float | str:
-    return Counter(said.values()).most_common(1)[0][0]
+def _fitting(what: str, view: View, fits: Callable[[str, Array], bool]) -> dict[str, Array]:
+    """Return what nodes sent for a step, and name those who sent what does not fit."""
+    tables = view.tables(f"secure.{what}")
+    fitting = {node: table for node, table in tables.items() if fits(node, table)}
+    for node in sorted(tables.keys() - fitting.keys()):
+        log.warning("answer refused", extra={"node": node, "reason": f"its {what} do not fit the secure sum"})
+    return fitting
+
+
+def _are_keys(table: Array) -> bool:
+    """Tell whether these are public keys that somebody could have made honestly: one that is none would stop all others."""
+    from vedette.strategies.chain.secure.agreement import SECRET, agreed
+    from vedette.strategies.chain.secure.roll import KEYS, fits
+
+    if not fits(table, KEYS, "u1"):
+        return False
+    try:
+        return bool(agreed(bytes(SECRET), [key.tobytes() for key in table[:2]], b""))
+    except ValueError:
+        return False
