@@ -111,7 +111,9 @@ def test_windows_categories_and_peers(trainer):
     ):
         rows = fleet if isinstance(learner, Mlp) else fleet.map(lambda table: table.normal())
         for chosen, more in ((Local(rounds=2), {}), (strategy("gossip-fedavg", rounds=2, merging=1.0), {"topology": Ring()})):
-            assert apart(ends(rows, learner, chosen, **more), ends(rows, learner, chosen, OTHERS[trainer], **more)) < NEAR
+            # Peers weigh each other by the inverse of a loss, which makes more of the last digits.
+            near = NEAR if isinstance(chosen, Local) else 2 * NEAR
+            assert apart(ends(rows, learner, chosen, **more), ends(rows, learner, chosen, OTHERS[trainer], **more)) < near
 
 
 def test_what_a_cohort_comes_to_does_not_depend_on_its_size():

@@ -44,7 +44,8 @@ def exchanged(
         It cannot be done whoever is left out.
     """
     first: Exception | None = None
-    for left_out in (None, *sorted(heard)):
+    # Without the only one there would be nobody.
+    for left_out in (None, *(sorted(heard) if len(heard) > 1 else ())):
         members = tuple(node for node in sorted(heard) if node != left_out)
         hearing = Hearing(phase.strategy, {who: Meeting(members, receivers or members)}, state.groups, Attackers())
         try:

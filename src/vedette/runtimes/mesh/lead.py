@@ -273,8 +273,9 @@ class Lead:
     @property
     def _goes_on(self) -> bool:
         """Whether the phase goes on with a secure sum."""
-        step = self.course[self.place]
-        return goes_on(self.run.stages[step.stage].strategy, step.phase)
+        # Whoever looks on from another thread may see the run end meanwhile.
+        step = next(iter(self.course[self.place : self.place + 1]), None)
+        return step is not None and goes_on(self.run.stages[step.stage].strategy, step.phase)
 
     def _phase(self, nodes: Iterable[str]) -> Phase:
         step = self.course[self.place]
