@@ -97,6 +97,15 @@ def test_noise_is_as_strong_as_said(added: str) -> None:
     assert moved.std() == pytest.approx(expected, rel=0.05)
 
 
+def test_noise_that_nodes_add_is_not_clipped_where_it_arrives() -> None:
+    """As strong compressed as it was, not cut to the length of what nodes have changed."""
+    clip, noise = {"name": "clip", "norm": 1e-3}, {**NOISE, "multiplier": 600.0, "added": "node"}
+    wide = DENSE.model_copy(update={"hidden": (64, 32)})
+    chain = (clip, noise, {"name": "compress", "values": "float32"})
+    moved = weights(run(FedAvg(rounds=1, chain=chain), wide)) - weights(run(FedAvg(rounds=0), wide))
+    assert moved.std() == pytest.approx(600 * 1e-3 / np.sqrt(6), rel=0.05)
+
+
 def test_noise_that_a_mask_would_cut_is_refused() -> None:
     chain = ({"name": "clip", "norm": 1.0}, {**NOISE, "multiplier": 2.0, "added": "shares"}, {"name": "mask", "limit": 3.0})
     with pytest.raises(RecipeError, match="raise its limit"):

@@ -16,6 +16,7 @@ from vedette.message import Array, Memory, Message, Vector
 from vedette.strategies.base import Turn, View
 from vedette.strategies.chain.clip import Clip
 from vedette.strategies.chain.link import Around, Link
+from vedette.strategies.chain.noise import Noise
 from vedette.strategies.view import Answers
 
 __all__ = ["Compress"]
@@ -76,7 +77,9 @@ class Compress(Link):
 
     def arrived(self, turn: Turn, view: View, ours: Memory, around: Around) -> View:
         answers = Answers(around.channels, {node: group for group, part in view.groups.items() for node in part.nodes})
-        clip = next((link for link in around.links if isinstance(link, Clip)), None)
+        # What nodes have noised themselves is longer than what they have changed, and protected already.
+        noised = any(isinstance(link, Noise) and link.added == "node" for link in around.links)
+        clip = next((link for link in around.links if isinstance(link, Clip) and not noised), None)
         facts = {name: view.facts(name) for name in view.told("")}
         layouts = {name.removeprefix(LAYOUT): told for name, told in facts.items() if name.startswith(LAYOUT)}
         parts = {name: {part: view.tables(f"{HERE}{name}.{part}") for part in PARTS} for name in layouts}
