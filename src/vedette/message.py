@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = ["Array", "Channel", "Memory", "Message", "Query", "Vector", "bytes_of"]
+__all__ = ["Array", "Channel", "Memory", "Message", "Query", "Vector", "bytes_of", "packed", "unpacked"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Memory: TypeAlias = Mapping[str, "Array | float | str"]
@@ -91,3 +91,23 @@ def bytes_of(message: Message) -> int:
     for key, value in message.facts.items():
         count += len(key.encode()) + (len(value.encode()) if isinstance(value, str) else 8)
     return count
+
+
+def packed(message: Message, prefix: str = "") -> dict[str, Array | float | str]:
+    """Return a message as part of a memory, its names behind a prefix."""
+    found: dict[str, Array | float | str] = {}
+    for name, vector in message.vectors.items():
+        found |= {f"{prefix}vector/{name}": vector.values, f"{prefix}layout/{name}": vector.layout}
+    found |= {f"{prefix}table/{name}": table for name, table in message.tables.items()}
+    return found | {f"{prefix}fact/{name}": fact for name, fact in message.facts.items()}
+
+
+def unpacked(memory: Memory, prefix: str = "") -> Message:
+    """Inverse of `packed`; what does not begin with the prefix is left alone."""
+    kinds: dict[str, dict[str, Any]] = {"vector": {}, "layout": {}, "table": {}, "fact": {}}
+    for key, value in memory.items():
+        if key.startswith(prefix):
+            kind, _, name = key.removeprefix(prefix).partition("/")
+            kinds[kind][name] = value
+    vectors = {name: Vector(np.asarray(values), kinds["layout"][name]) for name, values in kinds["vector"].items()}
+    return Message(vectors, kinds["table"], kinds["fact"])

@@ -11,7 +11,7 @@ import numpy as np
 
 from vedette.errors import CheckpointError
 from vedette.files import read_memory, write_memory
-from vedette.message import Array, Memory, Message, Vector
+from vedette.message import Array, Memory, Message, packed, unpacked
 from vedette.runtimes.base import Round
 
 __all__ = ["State", "load_state", "save_state"]
@@ -82,7 +82,7 @@ def save_state(path: Path, state: State, plan: str) -> None:
     for number in firsts.values():
         flat.put(f"node/{number}", state.memories[nodes[number]])
     for number, receiver in enumerate(receivers):
-        flat.put(f"inbox/{number}", _packed(state.inbox[receiver]))
+        flat.put(f"inbox/{number}", packed(state.inbox[receiver]))
     exchangers = sorted(state.ours)
     for number, who in enumerate(exchangers):
         flat.put(f"ours/{number}", state.ours[who])
@@ -91,7 +91,7 @@ def save_state(path: Path, state: State, plan: str) -> None:
         flat.put(f"exchanged/{number}", state.exchanged[stage][who])
     closed = [(stage, receiver) for stage in sorted(state.closed) for receiver in sorted(state.closed[stage])]
     for number, (stage, receiver) in enumerate(closed):
-        flat.put(f"closed/{number}", _packed(state.closed[stage][receiver]))
+        flat.put(f"closed/{number}", packed(state.closed[stage][receiver]))
     about = {
         "schema": SCHEMA,
         "plan": plan,
@@ -166,10 +166,10 @@ def _state(flat: Memory, about: Mapping[str, Any]) -> State:
         exchanged.setdefault(stage, {})[who] = parts.get(f"exchanged/{place}", {})
     closed: dict[str, dict[str, Message]] = {}
     for place, (stage, receiver) in enumerate(about["closed"]):
-        closed.setdefault(stage, {})[receiver] = _unpacked(parts.get(f"closed/{place}", {}))
+        closed.setdefault(stage, {})[receiver] = unpacked(parts.get(f"closed/{place}", {}))
     return State(
         memories={node: dict(parts.get(f"node/{numbers[like]}", {})) for node, like in zip(about["nodes"], about["like"], strict=True)},
-        inbox={receiver: _unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
+        inbox={receiver: unpacked(parts.get(f"inbox/{number}", {})) for number, receiver in enumerate(about["receivers"])},
         ours={who: parts.get(f"ours/{number}", {}) for number, who in enumerate(about["exchangers"])},
         exchanged=dict(exchanged),
         groups=about["groups"],
@@ -179,20 +179,3 @@ def _state(flat: Memory, about: Mapping[str, Any]) -> State:
         closed=dict(closed),
         history=[Round(*entry) for entry in about["history"]],
     )
-
-
-def _packed(message: Message) -> dict[str, Array | float | str]:
-    packed: dict[str, Array | float | str] = {}
-    for name, vector in message.vectors.items():
-        packed |= {f"vector/{name}": vector.values, f"layout/{name}": vector.layout}
-    packed |= {f"table/{name}": table for name, table in message.tables.items()}
-    return packed | {f"fact/{name}": fact for name, fact in message.facts.items()}
-
-
-def _unpacked(packed: Mapping[str, Any]) -> Message:
-    kinds: dict[str, dict[str, Any]] = {"vector": {}, "layout": {}, "table": {}, "fact": {}}
-    for key, value in packed.items():
-        kind, _, name = key.partition("/")
-        kinds[kind][name] = value
-    vectors = {name: Vector(np.asarray(values), kinds["layout"][name]) for name, values in kinds["vector"].items()}
-    return Message(vectors, kinds["table"], kinds["fact"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vedette.errors import RecipeError, TooFewNodes
-from vedette.message import Array, Channel, Memory, Message, Vector
+from vedette.message import Array, Channel, Memory, Message, Vector, packed, unpacked
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.strategies.chain.link import Around, Link, Seen
 from vedette.strategies.chain.mask import STEPS, WORDS, Mask
@@ -116,12 +116,12 @@ class _Chained(Strategy):
             return Work()
         turn, step = self._taken_apart(turn)
         if step == "keys":
-            return Work(keep=_packed(HELD, inbox))
+            return Work(keep=packed(inbox, HELD))
         if step and not (step == WORDS and self._is_ready(inbox, mine)):
-            return Work(keep=_packed(GOT, inbox))
+            return Work(keep=packed(inbox, GOT))
         got: Memory = {}
         if step:
-            got, inbox = _packed(GOT, inbox), _unpacked(HELD, mine)
+            got, inbox = packed(inbox, GOT), unpacked(mine, HELD)
         told = {name: fact for name, fact in inbox.facts.items() if name.startswith(OURS)}
         inbox = inbox._replace(facts={name: fact for name, fact in inbox.facts.items() if name not in told})
         sent: Memory = {}
@@ -137,7 +137,7 @@ class _Chained(Strategy):
             message, mine = (Message(), mine) if turn.phase == FORGET else self.inner.answer(turn, done, mine)
             return message, {name: value for name, value in mine.items() if not name.startswith(OURS)}
         turn, step = self._taken_apart(turn)
-        got = _unpacked(GOT, mine)
+        got = unpacked(mine, GOT)
         mine = {name: value for name, value in mine.items() if not name.startswith(GOT)}
         if self.mask is not None and step != WORDS:
             return self.mask.sent(turn, step, got, mine)
@@ -200,14 +200,14 @@ class _Chained(Strategy):
                 raise RecipeError(f"chain: {type(self.inner).__name__} does not send all nodes the same")
             messages = {"*": messages["*"]._replace(facts={**messages["*"].facts, **told})}
             chain |= {f"{AT}{name}": vector.values for name, vector in messages["*"].vectors.items()}
-            chain |= _packed(LAST, messages["*"]) if self.mask is not None else {}
+            chain |= packed(messages["*"], LAST) if self.mask is not None else {}
         return Reply(messages, {**(inner if reply.memory is None else reply.memory), **chain, **told}, reply.groups)
 
     def _lost(self, step: str, ours: Memory) -> Reply:
         """Go on to the end of a round that comes to nothing, and begin the next where this one began."""
         kept = {name: value for name, value in ours.items() if not name.startswith("secure.")}
         if step == STEPS[-1]:
-            return Reply({"*": _unpacked(LAST, ours)}, kept)
+            return Reply({"*": unpacked(ours, LAST)}, kept)
         return Reply({"*": Message()}, {**kept, "secure.lost": 1.0})
 
 
@@ -235,26 +235,6 @@ def _moved(vector: Vector, *ways: Array | Vector, by: float = 1.0) -> Vector:
     for way in ways:
         values = values + by * (way.values if isinstance(way, Vector) else way)
     return Vector(values.astype(np.float32), vector.layout)
-
-
-def _packed(prefix: str, message: Message) -> Memory:
-    """Return a message as part of a memory."""
-    packed: dict[str, Array | float | str] = {f"{prefix}table.{name}": table for name, table in message.tables.items()}
-    packed |= {f"{prefix}fact.{name}": fact for name, fact in message.facts.items()}
-    for name, vector in message.vectors.items():
-        packed |= {f"{prefix}vector.{name}": vector.values, f"{prefix}layout.{name}": vector.layout}
-    return packed
-
-
-def _unpacked(prefix: str, memory: Memory) -> Message:
-    """Inverse of `_packed`."""
-    found: dict[str, dict[str, Any]] = {"table": {}, "fact": {}, "vector": {}, "layout": {}}
-    for name, value in memory.items():
-        if name.startswith(prefix):
-            kind, _, rest = name.removeprefix(prefix).partition(".")
-            found[kind][rest] = value
-    vectors = {name: Vector(np.asarray(values), found["layout"][name]) for name, values in found["vector"].items()}
-    return Message(vectors, found["table"], found["fact"])
 
 
 def chained(strategy: Strategy) -> Strategy:
