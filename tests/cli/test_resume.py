@@ -18,7 +18,9 @@ from vedette.runtimes.base import plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.strategies.fedavg import FedAvg
 
-RUN = ["run", "demo", *SMALL, "--set", "strategy.rounds=6", "--set", "seeds=2", "--set", "methods=['untrained','local','federated']"]
+RUN = ["run", "demo", *SMALL, "--set", "strategy.rounds=6", "--set", "seeds=2", "--set", "methods=['untrained','local','federated']",
+    "--set", "trainer.name=lowmem"]  # fmt: skip
+"""Without torch processes are there sooner."""
 
 
 def rounds_stored(out: Path) -> int:
@@ -46,12 +48,13 @@ def killed(out: Path, after: int, *more: str) -> None:
     deadline = time.monotonic() + 120
     while process.poll() is None and rounds_stored(out) < after:
         assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it was done before it could be killed"
 
 
-@pytest.mark.parametrize("after", [1, 9, 20])
+@pytest.mark.parametrize("after", [1, 20])
 def test_killed_anywhere_it_ends_the_same(tmp_path, whole, after):
     killed(tmp_path / "out", after)
     done = vedette(*RUN, "--out", tmp_path / "out", "--resume", "--json")

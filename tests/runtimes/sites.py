@@ -34,6 +34,7 @@ from vedette.runtimes.mesh.lead import Lead
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.node import Node
 from vedette.runtimes.mesh.session import MeshSettings, open_session
+from vedette.strategies.base import Identity
 
 __all__ = ["NAMES", "Led", "Site", "Threads", "Vanished", "alike", "heard", "port", "session_of", "site_of", "undisturbed", "until"]
 
@@ -127,12 +128,17 @@ class Led(Threads):
         By node, from when it has the plan.
     asked
         Who was asked at each step.
+    nodes
+        Each node's side of the run, from when it was last begun.
+    identities
+        By which nodes prove what they say, where they do.
     """
 
     def __init__(self, plan: Plan, lead: Lead, **about: Any) -> None:
         super().__init__()
         self.plan, self.lead, self.at = plan, lead, port()
         self.learners, self.asked = dict[str, Watched](), dict[int, set[str]]()
+        self.nodes, self.identities = dict[str, Node](), dict[str, Identity]()
         self.begin(self._coordinate, about)
 
     def _coordinate(self, about: dict[str, Any]) -> None:
@@ -154,9 +160,9 @@ class Led(Threads):
     def _learn(self, name: str, rows: Table, before: Callable[[Step], None] | None, after: Callable[[Step], None] | None) -> None:
         session = session_of(name, self.at, coordinator="coordinator")
         try:
-            node = Node(session, name, "coordinator", "fleet")
+            node = self.nodes[name] = Node(session, name, "coordinator", "fleet")
             plan = node.plan()
-            learner = self.learners.setdefault(name, Watched(plan, name, rows))
+            learner = self.learners.setdefault(name, Watched(plan, name, rows, identity=self.identities.get(name)))
             learner.before, learner.after = before or Watched.before, after or Watched.after
             node.carry_out(learner, plan)
         except Vanished:
@@ -248,7 +254,8 @@ def site_of(folder: Path, names: Sequence[str] = NAMES, network: Network | None 
 
 
 def size_of(names: Sequence[str]) -> tuple[str, ...]:
-    return "--set", f"data.nodes={len(names)}", "--set", "data.train_hours=24"
+    """Few rows, and a trainer that needs no torch: devices are there sooner."""
+    return "--set", f"data.nodes={len(names)}", "--set", "data.train_hours=6", "--set", 'trainer.name="lowmem"'
 
 
 def undisturbed(*changes: str) -> Any:

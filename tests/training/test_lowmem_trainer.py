@@ -118,10 +118,12 @@ def test_a_step_stays_within_its_budget(tmp_path, budget, precision):
     detector = narrowed(CLASSIFIER, trainer, WIDTH)
     memory = detector.scaling.fitted(detector.scaling.summary(table)).memory()
     job = Job("n", table, Work(tasks=(Task(steps=30),)), memory)
-    assert trainer.measured_step(detector, job, 7) <= trainer.memory_budget
+    # What a step takes is the same each time; what the test runner's own threads take meanwhile is counted too, and is not.
+    taken = min(trainer.measured_step(detector, job, 7) for _ in range(2))
+    assert taken <= trainer.memory_budget
     plan = trainer.planned_for(detector, WIDTH)
     assert plan.bytes <= trainer.memory_budget
-    assert trainer.measured_step(detector, job, 7) > plan.bytes - 16_000 - 4_000, "the promise is far from what is used"
+    assert taken > plan.bytes - 16_000 - 4_000, "the promise is far from what is used"
 
 
 def test_a_budget_is_spent_on_what_costs_least_first():
