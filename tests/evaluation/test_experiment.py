@@ -454,6 +454,8 @@ def test_a_federation_from_python(tmp_path: Path) -> None:
     assert page == tmp_path / "deep" / "fleet.html"
     assert all(node in text for node in tests)
     assert "federated" in text
+    assert "Privacy: what leaves a node, and what could be found out" in text
+    assert "What the coordinator sees:</b> what each node sends, in the clear (scaling, rounds, threshold)" in text
     assert result.report(str(tmp_path / "train.html")).is_file()  # the simulated training rows are labelled too
 
 

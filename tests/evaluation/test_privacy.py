@@ -21,10 +21,12 @@ from vedette.evaluation.recipe import load_recipe
 from vedette.runtimes.base import plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.topology import Ring, Topology
-from vedette.strategies import FedAvg, Local
+from vedette.strategies import Clustered, FedAvg, Local
 from vedette.strategies.base import Strategy
 from vedette.strategies.gossip import GossipFedAvg
-from vedette.training.task import Optimiser
+from vedette.training.accounting import Release, epsilon_of
+from vedette.training.dpsgd import DpSgdTrainer
+from vedette.training.task import Optimiser, Trainer
 
 HEADING = "Privacy: what leaves a node, and what could be found out"
 DETECTOR = Autoencoder(hidden=(4, 2), optimiser=Optimiser(rate=0.01, batch=16), scaling=Scaling(numbers="standard"))
@@ -32,13 +34,13 @@ FLEET = Fleet.of({f"n{place}": correlated(40, 5, place) for place in range(5)}).
 NOISE = ({"name": "clip", "norm": 0.5}, "noise")
 
 
-def account(strategy: Strategy, topology: Topology | None = None) -> dict[str, Any] | None:
-    plan = plan_of(DETECTOR, strategy, 7, topology)
+def account(strategy: Strategy, topology: Topology | None = None, trainer: Trainer | None = None) -> dict[str, Any] | None:
+    plan = plan_of(DETECTOR, strategy, 7, topology, trainer=trainer)
     return privacy_of(plan, LocalRuntime(FLEET).run(plan, lambda *_: None), len(FLEET))
 
 
-def told(strategy: Strategy, topology: Topology | None = None) -> dict[str, Any]:
-    found = account(strategy, topology)
+def told(strategy: Strategy, topology: Topology | None = None, trainer: Trainer | None = None) -> dict[str, Any]:
+    found = account(strategy, topology, trainer)
     assert found is not None
     return {**found, "method": "federated", "protocol": "strict", "seed": 7, "fold": ""}
 
@@ -109,6 +111,39 @@ def test_what_a_mask_without_a_budget_leaves_open_is_told(tmp_path: Path) -> Non
     assert found["stages"][1]["tells"] == ["weights", "norms"]
     text = text_of(tmp_path, privacy=[found])
     assert "in the clear (scaling, threshold). Readings stay where they are; of all else it sees only what is hidden." in text
+
+
+def test_what_nodes_are_grouped_by_is_told(tmp_path: Path) -> None:
+    """Under a budget it has noise of its own, at the node; without one a mask hides all but this."""
+    shares = (NOISE[0], {"name": "noise", "added": "shares"}, "mask")
+    private = told(Clustered(rounds=2, after=1, chain=shares, privacy={"epsilon": 8.0}))
+    groups = private["stages"][1]
+    assert (groups["stage"], groups["rounds"], groups["noise"], groups["clip"], groups["secret"]) == ("groups", 1, "node", 1.0, True)
+    assert private["epsilon"] == pytest.approx(8.0, rel=2e-3)
+    text = text_of(tmp_path, privacy=[private])
+    assert "sums over all nodes of a cluster, never what one of them sent" in text
+    assert "What nodes tell to be grouped by it sees node by node, under the node’s own noise." in text
+    assert "masked: only each cluster’s sum is seen" in text
+    named = told(Clustered(rounds=1, by={"name": "given", "clusters": {"all": ["*"]}}, after=0, chain=("mask",)))
+    assert [stage["stage"] for stage in named["stages"]] == ["prepare", "rounds", "calibrate"]
+    by_rows = told(Clustered(rounds=2, after=1, chain=("mask",)))
+    assert "in the clear (scaling, grouping, threshold)" in text_of(tmp_path, privacy=[by_rows])
+
+
+def test_what_dp_sgd_promises_for_a_row_is_told(tmp_path: Path) -> None:
+    found = told(FedAvg(rounds=1), trainer=DpSgdTrainer(noise=2.0))
+    assert found["epsilon"] is None, "it protects rows, not nodes"
+    # Forty rows a node, sixteen of them in each of three steps.
+    epsilon = epsilon_of([Release(2.0, 3, 16 / 40, "poisson")], 1e-5)
+    assert found["rows"] == {"least": epsilon, "most": epsilon, "delta": 1e-5, "secret": True}
+    assert found["stages"][1]["tells"] == ["weights", "norms", "rows"]
+    text = text_of(tmp_path, privacy=[found])
+    assert "What could be found out of one row of a node: little, by training with noise on the gradients (DP-SGD)" in text
+    assert f"epsilon {epsilon:.2f} at delta 1e-05. With the row no network that comes of training is more than" in text
+    free = told(FedAvg(rounds=1), trainer=DpSgdTrainer(noise=0.0, secret=False))
+    text = text_of(tmp_path, privacy=[free])
+    assert "This noise protects nobody:" in text
+    assert "nothing is promised: training had no noise" in text
 
 
 def test_among_peers_it_is_neighbours_that_see() -> None:

@@ -14,8 +14,10 @@ from sites import NAMES, Led, Site, Threads, alike, heard, port, session_of, sit
 from conftest import correlated
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
+from vedette.data.windows import Window
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.dual_network import DualNetwork
+from vedette.detectors.lstm import LstmAutoencoder
 from vedette.detectors.mlp import Mlp
 from vedette.errors import CheckpointError, RecipeError
 from vedette.message import Message, Vector
@@ -29,7 +31,7 @@ from vedette.runtimes.mesh.peer import Peer
 from vedette.runtimes.mesh.rules import alive, key
 from vedette.runtimes.mesh.wire import Header, encode
 from vedette.runtimes.topology import Full, Ring
-from vedette.strategies import FedAvg, FedProx, MtadFl
+from vedette.strategies import Clustered, FedAvg, FedProx, MtadFl
 from vedette.strategies.gossip import GossipFedAvg
 from vedette.strategies.p2pk_smote import P2pkSmote
 from vedette.training.task import Optimiser
@@ -39,6 +41,7 @@ DENSE = Autoencoder(hidden=(4, 2), optimiser=STEPS)
 MIXED = Mlp(hidden=(4,), optimiser=STEPS)
 DUAL = DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS)
 STANDARD = DENSE.model_copy(update={"scaling": Scaling(numbers="standard")})
+RECURRENT = LstmAutoencoder(window=Window(size=4, across=True), hidden=(4,), residual="mahalanobis", optimiser=STEPS)
 OWN = DENSE.model_copy(update={"scaling": Scaling(fit="local")})
 FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, anomalies=0.2) for place in range(5)})
 
@@ -64,13 +67,26 @@ def led(plan: Any, fleet: Fleet, **about: Any) -> Led:
         (MIXED, FedAvg(rounds=3, sample=0.5)),
         (DUAL, MtadFl(rounds=2)),
         (OWN, FedAvg(rounds=2)),
+        (RECURRENT, Clustered(rounds=2, by={"name": "rows", "clusters": 2}, strategy=FedAvg(momentum=0.5))),
         (DENSE, FedAvg(rounds=2, momentum=0.5, chain=({"name": "compress", "top": 0.2},))),
         (DENSE, FedAvg(rounds=2, chain=("mask",))),
         (DENSE, FedAvg(rounds=3, sample=0.8, chain=("mask",))),
         (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False}), privacy={"epsilon": 8})),
         (STANDARD, FedAvg(rounds=2, chain=("clip", {"name": "noise", "secret": False, "added": "shares"}, "mask"), privacy={"epsilon": 8})),
     ],
-    ids=["fedavg", "fedprox", "sampled", "mtad-fl", "own-scaling", "compressed", "masked", "masked-sampled", "private", "private-masked"],
+    ids=[
+        "fedavg",
+        "fedprox",
+        "sampled",
+        "mtad-fl",
+        "own-scaling",
+        "fed-lstm",
+        "compressed",
+        "masked",
+        "masked-sampled",
+        "private",
+        "private-masked",
+    ],
 )
 def test_with_a_coordinator_all_come_to_what_one_machine_comes_to(detector: Any, strategy: Any) -> None:
     fleet, plan = rows_for(detector), plan_of(detector, strategy, 7)
@@ -285,8 +301,8 @@ def test_a_state_of_another_node_or_run_is_refused(tmp_path: Path) -> None:
 
 # Real processes, mutual TLS, real signals.
 
-LONG = ("--set", "strategy.rounds=150")
-GOSSIP = ("--grace", "60", "--set", 'strategy={name="gossip-fedavg",rounds=100}', "--set", 'topology.name="full"')
+LONG = ("--set", "strategy.rounds=100")
+GOSSIP = ("--grace", "60", "--set", 'strategy={name="gossip-fedavg",rounds=60}', "--set", 'topology.name="full"')
 
 
 @pytest.fixture
@@ -300,11 +316,11 @@ def test_whoever_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: 
     site.coordinator("--grace", "60", *LONG)
     for name in NAMES:
         site.node(name)
-    site.reaches("coordinator", "rounds: round 20 of")
+    site.reaches("coordinator", "rounds: round 10 of")
     site.kill("pump-2")
     site.reaches("coordinator", "node is gone: node pump-2")
     site.node("pump-2")
-    site.reaches("coordinator", "rounds: round 60 of")
+    site.reaches("coordinator", "rounds: round 30 of")
     site.kill("coordinator")
     site.coordinator("--grace", "60", *LONG)
     site.alike(undisturbed(*LONG))
@@ -324,7 +340,7 @@ def test_a_node_that_is_stopped_is_left_out_and_comes_back(site: Site) -> None:
 def test_a_peer_that_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
     for name in NAMES:
         site.peer(name, *GOSSIP)
-    site.reaches("pump-1", "rounds: round 20 of")
+    site.reaches("pump-1", "rounds: round 10 of")
     site.kill("pump-3")
     site.reaches("pump-1", "peer is gone: node pump-3")
     site.peer("pump-3", *GOSSIP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from sites import Led, Vanished, heard, site_of, undisturbed, until
 
 from conftest import correlated
 from vedette.data.fleet import Fleet
+from vedette.data.scaling import Scaling
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.errors import MessageRefused
 from vedette.files import read_memory
@@ -23,6 +25,7 @@ from vedette.runtimes.mesh.course import Step
 from vedette.runtimes.mesh.lead import Lead, Quorum, Task
 from vedette.runtimes.mesh.learner import Learner
 from vedette.strategies import FedAvg
+from vedette.training import accounting
 from vedette.training.task import Optimiser
 
 DENSE = Autoencoder(hidden=(4, 2), optimiser=Optimiser(rate=0.01, batch=16))
@@ -324,6 +327,30 @@ def test_a_round_that_cannot_be_lost_waits_for_who_is_missing(caplog: pytest.Log
         np.testing.assert_allclose(learners[name].memory["network.model"], by_hand(1, {}, names=names), atol=1e-6)
 
 
+def test_a_nodes_own_record_says_what_was_spent(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Round by round as the coordinator's does; without dp-accounting it says once that it cannot tell."""
+    detector = DENSE.model_copy(update={"scaling": Scaling(numbers="standard")})
+    noise = ({"name": "clip", "norm": 1.0}, {"name": "noise", "secret": False})
+    plan = plan_of(detector, FedAvg(rounds=2, chain=noise, privacy={"epsilon": 8.0}), 7)
+    led = Led(plan, Lead(plan, QUICK))
+    for name in FOUR:
+        led.node(name, FLEET[name])
+    led.end()
+    spent = [entry.epsilon for entry in led.lead.state.history]
+    assert spent[-1] == pytest.approx(8.0, rel=2e-3)
+    for name in FOUR:
+        assert [entry.epsilon for entry in led.nodes[name].history] == spent
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    accounting._accounting.cache_clear()
+    node, learner = led.nodes["n0"], led.learners["n0"]
+    try:
+        assert [node.spent(learner, step) for step in learner.course[-2:]] == [None, None]
+    finally:
+        accounting._accounting.cache_clear()
+    (record,) = said(caplog, "cannot tell what privacy was spent")
+    assert "needs dp-accounting" in record.reason
+
+
 def test_whoever_is_killed_between_two_phases_of_a_masked_round_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """A node, then the coordinator, each with SIGKILL and begun again at once; mutual TLS. Of three nodes none may be missed."""
     chain = "--set", "strategy.rounds=30", "--set", 'strategy.chain=["mask"]'
@@ -342,10 +369,10 @@ def test_whoever_is_killed_between_two_phases_of_a_masked_round_ends_as_if_nothi
     with site_of(tmp_path) as site:
         site.lead("--grace", "60", *chain)
         site.reaches("coordinator", "rounds: round 3 of")
-        secrets = tmp_path / "pump-2" / "node.state"
+        secrets, leads = tmp_path / "pump-2" / "node.state", tmp_path / "coordinator" / "coordinator.state"
+        until(lambda: any(name.endswith("secure.proofs") for name in read_memory(leads)[0]), "nobody signed its keys")
         killed("pump-2", secrets, lambda memory, _: any(name.endswith("secure.seeds") for name in memory), lambda: site.node("pump-2"))
         assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
-        leads = tmp_path / "coordinator" / "coordinator.state"
         killed("coordinator", leads, lambda _, about: about["phase"] > 0, lambda: site.coordinator("--grace", "60", *chain))
         site.alike(undisturbed(*chain))
         assert "round lost" not in site.log("coordinator")

@@ -12,7 +12,7 @@ from conftest import correlated
 from vedette import federate
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
-from vedette.data.summaries import Moments
+from vedette.data.summaries import Moments, Sketch
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.dual_network import DualNetwork
 from vedette.detectors.mlp import Mlp
@@ -24,13 +24,14 @@ from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.privacy import cost_of
 from vedette.runtimes.topology import Ring
 from vedette.strategies import FedAvg, FedProx, MtadFl
-from vedette.strategies.base import STRATEGIES, Strategy
+from vedette.strategies.base import STRATEGIES, Strategy, Turn
 from vedette.strategies.budget import Privacy
 from vedette.strategies.fedkd import FedKd
 from vedette.strategies.gossip import GossipFedAvg
 from vedette.strategies.p2pk_smote import P2pkSmote
+from vedette.strategies.private import PrivateCalibrate
 from vedette.training.accounting import Release, epsilon_of, noise_for
-from vedette.training.task import Optimiser
+from vedette.training.task import Done, Optimiser
 
 STEPS = Optimiser(rate=0.01, batch=16)
 DENSE = Autoencoder(hidden=(4, 2), optimiser=STEPS)
@@ -239,7 +240,7 @@ def test_residuals_are_told_under_noise_too() -> None:
     common = Moments.from_table(outcome.memories["n0"]["residuals.moments"])
     own = [Moments.from_table(memory["own.residuals.moments"]) for memory in outcome.memories.values()]
     sizes = np.array([np.sqrt(each.variance + each.mean**2) for each in own])
-    sizes *= np.minimum(1.0, 0.3 * np.sqrt(sizes.shape[1]) / np.linalg.norm(sizes, axis=1))[:, None]
+    sizes *= np.minimum(1.0, np.sqrt(0.1 * sizes.shape[1]) / np.linalg.norm(sizes, axis=1))[:, None]
     np.testing.assert_allclose(np.sqrt(common.variance), sizes.mean(axis=0), atol=0.02)
 
 
@@ -303,3 +304,16 @@ def test_messages_that_are_no_compressed_parameters_are_refused() -> None:
         with pytest.raises(MessageRefused):
             _unpacked(message)
     assert Message({"model": Vector(_unpacked(good), "x")}).vectors["model"].values.dtype == np.float32
+
+
+def test_a_vote_counts_as_the_rows_do_up_to_a_number_of_them() -> None:
+    def vote(rows: int, full: int) -> float:
+        scores = Sketch.of(np.linspace(0.1, 1.0, rows)).table()
+        done = Done({}, Message(tables={"scores.sketch": scores}))
+        turn = Turn(0, "scores", ("n",), {}, np.random.default_rng, "n")
+        message, _ = PrivateCalibrate(fit="federated", full=full).answer(turn, done, {})
+        return float(np.linalg.norm(message.vectors["votes"].values))
+
+    assert [vote(50, 200), vote(200, 200), vote(900, 200), vote(50, 100)] == pytest.approx([0.25, 1, 1, 0.5])
+    plan = plan_of(STANDARD, private(8.0).model_copy(update={"privacy": Privacy(epsilon=8.0, full=70)}), 7)
+    assert plan["stages"][2]["strategy"]["full"] == 70

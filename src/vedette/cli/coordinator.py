@@ -47,7 +47,7 @@ def coordinator(
     """
     import json
 
-    from vedette.cli.mesh import log_to_terminal, round_told, seen, settings_of
+    from vedette.cli.mesh import identity_of, log_to_terminal, round_told, seen, settings_of
     from vedette.evaluation.recipe import load_recipe
     from vedette.files import write_atomic
     from vedette.runtimes.base import plan_of
@@ -60,7 +60,8 @@ def coordinator(
     plan = plan_of(chosen.detector, chosen.strategy, seed, trainer=chosen.trainer)
     folder = out or Path("runs") / "mesh" / run
 
-    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told(log, quiet))
+    identity = identity_of(keys, plan, insecure or _named(keys))
+    lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told(log, quiet), identity)
     session, name = open_session(settings_of(keys, insecure, listen, connect, insecure or _named(keys)))
     try:
         mesh = Coordinator(plan, lead, session, name, run, precision=precision, linger=linger)

@@ -15,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from vedette.runtimes.base import Plan, Round
+    from vedette.runtimes.mesh.identity import DeviceIdentity
     from vedette.runtimes.mesh.learner import Learner
     from vedette.runtimes.mesh.policy import Policy
     from vedette.runtimes.mesh.session import MeshSettings
@@ -31,6 +32,7 @@ __all__ = [
     "PolicyFile",
     "Quiet",
     "Run",
+    "identity_of",
     "log_to_terminal",
     "owner_of",
     "round_told",
@@ -119,6 +121,14 @@ def owner_of(policy: Path | None) -> _Owner:
     return _Owner(Policy() if policy is None else read_policy(policy))
 
 
+def identity_of(keys: Path | None, plan: Plan, coordinator: str) -> DeviceIdentity | None:
+    """Return who this device is to others of a run; None without keys."""
+    from vedette.runtimes.base import digest
+    from vedette.runtimes.mesh.identity import DeviceIdentity
+
+    return None if keys is None else DeviceIdentity(keys, digest(plan), coordinator)
+
+
 def round_told(form: Literal["text", "json"], quiet: bool) -> Callable[[Round], None]:
     """Return what says what happened in a round: a line, one of the log if that is JSON, or none where the run is drawn instead.
 
@@ -133,7 +143,8 @@ def round_told(form: Literal["text", "json"], quiet: bool) -> Callable[[Round], 
             log.info("round over", extra=entry._asdict())
         elif not drawn:
             loss = "" if entry.loss is None else f", loss {entry.loss:.5g}"
-            typer.echo(f"{entry.stage}: round {entry.number} of {entry.of}{loss}, {(entry.sent + entry.received) / 1e3:,.1f} kB")
+            spent = "" if entry.epsilon is None else f", epsilon {entry.epsilon:.3g}"
+            typer.echo(f"{entry.stage}: round {entry.number} of {entry.of}{loss}, {(entry.sent + entry.received) / 1e3:,.1f} kB{spent}")
 
     return tell
 
@@ -151,7 +162,7 @@ def seen(status: Callable[[], Status], metrics: str | None, quiet: bool) -> Iter
     quiet
         Draw nothing.
     """
-    from vedette.cli.live import drawing, is_drawn
+    from vedette.cli.live import drawing, is_drawn, view
 
     with ExitStack() as stack:
         if metrics is not None:
@@ -160,7 +171,7 @@ def seen(status: Callable[[], Status], metrics: str | None, quiet: bool) -> Iter
 
             stack.enter_context(serving(metrics, MeshCollector(status)))
         if is_drawn(quiet):
-            stack.enter_context(drawing(status))
+            stack.enter_context(drawing(lambda width, seconds: view(status(), width, seconds)))
         yield
 
 

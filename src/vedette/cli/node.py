@@ -40,7 +40,7 @@ def node(
 
     Example: vedette node my-plant.toml --keys fleet/pump-3 --connect 192.168.1.10:7447 --data ~/plant
     """
-    from vedette.cli.mesh import log_to_terminal, owner_of, round_told, seen, settings_of, store
+    from vedette.cli.mesh import identity_of, log_to_terminal, owner_of, round_told, seen, settings_of, store
     from vedette.errors import RecipeError
     from vedette.evaluation.recipe import load_recipe
     from vedette.evaluation.setting import rows_of
@@ -60,7 +60,8 @@ def node(
             folder = out or Path("runs") / "mesh" / run / name
             try:
                 owner.demand(plan, name)
-                learner = Learner(plan, name, train, calibration, folder / "node.state", owner.objection)
+                identity = identity_of(keys, plan, coordinator)
+                learner = Learner(plan, name, train, calibration, folder / "node.state", owner.objection, identity)
                 mesh.carry_out(learner, plan, tell)
             except RecipeError as error:
                 mesh.refuse(str(error))

@@ -19,21 +19,24 @@ from vedette.detectors.base import Detector
 from vedette.detectors.bundle import save_bundle
 from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
-from vedette.evaluation.accounts import matched, network, sharing, trust
+from vedette.evaluation.accounts import groupings, matched, network, sharing, trust
 from vedette.evaluation.diagnostics import demand_libraries
 from vedette.evaluation.effort import Watch, accuracies, scoring
 from vedette.evaluation.evasion import evasions_among
 from vedette.evaluation.followed import Followed
 from vedette.evaluation.footprint import footprint
+from vedette.evaluation.latency import latency
+from vedette.evaluation.membership import controls_of, memberships_of
 from vedette.evaluation.methods import POOLED, Bench, method_named, restored, runs_of
+from vedette.evaluation.order import order
 from vedette.evaluation.plots import MOST_PEERS, Tradeoff
-from vedette.evaluation.privacy import controls_of, memberships_of, privacy_of
-from vedette.evaluation.reasons import reasons
+from vedette.evaluation.privacy import privacy_of
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import Curve, Holding, Trace
 from vedette.evaluation.report.results import REFERENCES, focus_of
-from vedette.evaluation.scoring import Figures, Scored, folded, kind_rows, metric_rows, tradeoff_of
+from vedette.evaluation.scoring import Figures, folded, kind_rows, metric_rows, tradeoff_of
 from vedette.evaluation.setting import Setting, about_data, holdings_among, in_order, shared_out, with_shared_tests
+from vedette.evaluation.shown import explained, some_rows, traces
 from vedette.message import Memory
 from vedette.runtimes.base import Outcome, Round, plan_of
 from vedette.runtimes.cluster.scoring import score_blocks
@@ -130,10 +133,14 @@ class Experiment:
         self.folds = 1
         self._timing: dict[str, float] = {}
         self._traffic: dict[str, int] = {}
-        self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in ("peers", "trust", "sharing", "topologies", "privacy")}
+        accounts = ("peers", "trust", "sharing", "topologies", "privacy", "clusters")
+        self._accounts: dict[str, list[dict[str, Any]]] = {name: [] for name in accounts}
         self._evasions: list[dict[str, Any]] = []
         self._memberships: list[dict[str, Any]] = []
         self._footprints: list[dict[str, Any]] = []
+        self._latencies: list[dict[str, Any]] = []
+        self._orders: list[dict[str, Any]] = []
+        self._paces: list[dict[str, Any]] = []
         self._efforts: dict[str, list[dict[str, Any]]] = {"training": [], "scoring": []}
         self._followed = Followed(checkpoints, resume)
         self._reasons: list[dict[str, Any]] = []
@@ -204,6 +211,9 @@ class Experiment:
             "evasions": self._evasions,
             "membership": self._memberships,
             "footprints": self._footprints,
+            "paces": self._paces,
+            "latencies": self._latencies,
+            "orders": self._orders,
             "efforts": self._told_efforts(rows),
             "reasons": self._reasons,
             "incidents": self._incidents,
@@ -238,6 +248,10 @@ class Experiment:
             if setting.recipe.strategy.shards and setting.seed == self.seed and made.detectors:
                 with self._timed("effort"):
                     self._efforts["scoring"] += self._scoring(name, setting, next(iter(made.detectors.values())))
+            if first and setting.recipe.latency and (bundled := next((each for each in made.detectors.values() if each.bundled), None)):
+                with self._timed("latency"):
+                    found = {"method": name, "protocol": setting.protocol, "seed": setting.seed}
+                    self._latencies.append({**found, **latency(bundled, some_rows(setting))})
             for split, tests in setting.tests.items():
                 with self._timed(f"score {name}"):
                     scored = made.score(tests)
@@ -247,11 +261,15 @@ class Experiment:
                 for evasion in setting.recipe.evasions if split == "test" else ():
                     with self._timed(f"evade {name}"):
                         self._evasions += evasions_among(name, setting, made.detectors, evasion)
+                if setting.recipe.order and split == "test" and name == focus_of(self.methods) and made.detectors:
+                    with self._timed("order"):
+                        told = order(made.detectors, tests, scored, setting.seed)
+                        self._orders.append({**about, "fold": setting.fold, **told})
                 if first and split == "test" and name not in REFERENCES and (tradeoff := tradeoff_of(name, scored)):
                     result.tradeoffs.append(tradeoff)
                 if first and split == "test" and name == focus_of(self.methods):
-                    result.traces = _traces(name, setting, scored, tests)
-                    self._reasons = _reasons(name, setting, made.detectors, scored, tests, [trace.node for trace in result.traces])
+                    result.traces = traces(name, setting, scored, tests)
+                    self._reasons = explained(name, setting, made.detectors, scored, tests, [trace.node for trace in result.traces])
         return figures
 
     def _carried(
@@ -281,12 +299,16 @@ class Experiment:
             self._round_done(label, entry)
             every = setting.recipe.follow
             if every and entry.stage == "rounds" and (entry.number % every == 0 or entry.number == entry.of):
+                begun = time.perf_counter()
                 with self._timed("follow"):
                     self._followed.add(setting, name, entry.number, restored(detector, ended()))
+                watch.skip(time.perf_counter() - begun)
 
         outcome = runtime.run(plan, on_round)
         about = {"method": name, "protocol": setting.protocol, "seed": setting.seed, "fold": setting.fold}
         self._incidents += [{**about, **incident._asdict()} for incident in outcome.incidents]
+        if pace := watch.pace(outcome, len(train)):
+            self._paces.append({**about, **pace})
         if setting.recipe.strategy.shards and strategy.rounds:
             told = watch.told(outcome, strategy) | ({} if among else {"bytes": 0})
             self._efforts["training"].append({**about, "workers": workers.count, **told})
@@ -334,6 +356,7 @@ class Experiment:
             "sharing": {"nodes": shared} if shared else None,
             "topologies": network(topology, setting.train.nodes, strategy.rounds, setting.seed, outcome),
             "privacy": private,
+            "clusters": groupings(outcome),
         }
         for kind, account in found.items():
             told = any((each["method"], each["protocol"]) == (name, setting.protocol) for each in self._accounts[kind])
@@ -358,38 +381,3 @@ class Experiment:
         begin = time.perf_counter()
         yield
         self._timing[what] = self._timing.get(what, 0.0) + time.perf_counter() - begin
-
-
-TRACES = 3
-
-
-def _traces(method: str, setting: Setting, scored: Sequence[Scored], tests: Fleet | Table) -> list[Trace]:
-    """Choose nodes to draw: the worst, the median and the best by share of rows judged rightly."""
-    right = {part.node: float(((part.score > part.threshold) == (part.label != 0)).mean()) for part in scored}
-    order = sorted(right, key=lambda node: (right[node], node))
-    chosen = dict.fromkeys(order[round(i * (len(order) - 1) / (TRACES - 1))] for i in range(TRACES))
-    traces = []
-    for part in scored:
-        if part.node in chosen:
-            table = tests if isinstance(tests, Table) else tests[part.node]
-            traces.append(Trace(method, setting.protocol, part.node, table.time, part.score, part.label, part.threshold))
-    return sorted(traces, key=lambda trace: list(chosen).index(trace.node))
-
-
-def _reasons(
-    method: str,
-    setting: Setting,
-    detectors: Mapping[str, Detector],
-    scored: Sequence[Scored],
-    tests: Fleet | Table,
-    nodes: Sequence[str],
-) -> list[dict[str, Any]]:
-    """Explain the loudest alarms of the nodes that are drawn."""
-    found = []
-    for part in scored:
-        if part.node in nodes and detectors:
-            detector = detectors.get(part.node) or next(iter(detectors.values()))
-            alarms = reasons(detector, tests if isinstance(tests, Table) else tests[part.node], part)
-            about = {"method": method, "protocol": setting.protocol, "seed": setting.seed, "node": part.node}
-            found += [{**about, "alarms": alarms}] if alarms else []
-    return sorted(found, key=lambda entry: nodes.index(entry["node"]))

@@ -13,9 +13,10 @@ from vedette.detectors.base import Detector
 from vedette.detectors.oneshot import Federable
 from vedette.errors import RecipeError
 from vedette.evaluation.methods import over
+from vedette.evaluation.privacy import privacy_of
 from vedette.evaluation.report import Curve, Trace, write_report
 from vedette.evaluation.scoring import kind_rows, metric_rows, score_fleet
-from vedette.runtimes.base import OnRound, Round, plan_of
+from vedette.runtimes.base import OnRound, Outcome, Plan, Round, plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.runtimes.topology import Topology
 from vedette.runtimes.workers import Workers
@@ -43,14 +44,20 @@ class Federation:
         What happened in each round.
     fleet
         What was trained on.
-    seed
-        Root of the seed tree.
+    plan, outcome
+        The run as it was carried out, and all that came of it.
     """
 
     detectors: Mapping[str, Detector]
     history: Sequence[Round]
     fleet: Fleet
-    seed: int
+    plan: Plan
+    outcome: Outcome
+
+    @property
+    def seed(self) -> int:
+        """Root of the seed tree."""
+        return int(self.plan["seed"])
 
     def report(self, path: str | Path, tests: Fleet | None = None) -> Path:
         """Write a report on labelled rows.
@@ -68,6 +75,8 @@ class Federation:
             There are no rows, they have no labels, or they are of a node that took no part.
         StorageError
             The file cannot be written.
+        MissingExtra
+            There was noise, and dp-accounting, which says what that comes to, is not installed.
         """
         split, fleet = ("train", self.fleet) if tests is None else ("test", tests)
         strange = next((node for node in fleet if node not in self.detectors), None)
@@ -80,6 +89,7 @@ class Federation:
             raise RecipeError("a report needs rows: the tables of all nodes are empty")
         anomalies, rows = sum(int(part.label.sum()) for part in scored), sum(len(part.label) for part in scored)
         about = {"method": "federated", "protocol": "strict", "split": split, "seed": self.seed}
+        private = privacy_of(self.plan, self.outcome, len(self.detectors))
         run = {
             "schema": "vedette.run/1",
             "recipe": "federate",
@@ -99,6 +109,7 @@ class Federation:
             "kinds": kind_rows(scored, about),
             "timing": {},
             "traffic_bytes": {"federated": sum(entry.sent + entry.received for entry in self.history)},
+            "privacy": [] if private is None else [{**about, "fold": "", **private}],
         }
         curve = [entry.loss for entry in self.history if entry.stage == "rounds" and entry.loss is not None]
         traces = [
@@ -176,5 +187,6 @@ def federate(
     if runtime == "cluster" and not isinstance(workers, Workers):
         workers = Workers(workers, "cluster")
     place = LocalRuntime(fleets[0] or fleet, fleets[1], None if checkpoint is None else Path(checkpoint), resume, workers=workers)
-    outcome = place.run(plan_of(detector, strategy, seed, topology, trainer=trainer), on_round)
-    return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, seed)
+    plan = plan_of(detector, strategy, seed, topology, trainer=trainer)
+    outcome = place.run(plan, on_round)
+    return Federation({node: detector.restored(memory) for node, memory in outcome.memories.items()}, outcome.history, fleet, plan, outcome)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,14 +15,18 @@ from vedette.detectors.oneshot import Federable
 from vedette.errors import DataUnusable
 from vedette.evaluation.federation import federate
 from vedette.message import Array
+from vedette.runtimes.topology import Topology
 from vedette.seeds import seed_of, stream
 from vedette.strategies.base import Strategy
-from vedette.training.task import Optimiser
+from vedette.training.task import Optimiser, Trainer
 
-__all__ = ["Attacked", "Losses", "Train", "attacked", "control", "federated", "fitted", "try_membership"]
+__all__ = ["Attacked", "Losses", "Train", "attacked", "control", "controls_of", "federated", "fitted", "memberships_of", "try_membership"]
 
 TINY = 1e-12
 """Below this a loss is none."""
+
+SHADOWS = 2
+"""Models that an attack in a recipe compares with, each one more training."""
 
 Losses: TypeAlias = Callable[[str, Table], Array]
 """What a model loses on rows that a node has: [rows] float64."""
@@ -221,6 +225,24 @@ def federated(detector: Federable, strategy: Strategy, **about: Any) -> Train:
         return lambda node, table: learned.get(node, first).raw_scores(table)
 
     return train
+
+
+def memberships_of(
+    detector: Federable, strategy: Strategy, fleet: Fleet, seed: int, topology: Topology, trainer: Trainer
+) -> list[dict[str, Any]]:
+    """Attack what a fleet learns together, by rows and by nodes; no label is seen, and half of the rows are held out for it."""
+    train = federated(detector, strategy, topology=topology, trainer=trainer)
+    block = 1 if detector.window.size == 1 else 4 * detector.window.size
+    return _told(each for level in ("row", "node") for each in try_membership(train, fleet, seed, level, SHADOWS, block))
+
+
+def controls_of(fleet: Fleet, seed: int) -> list[dict[str, Any]]:
+    """Attack models that know rows of a fleet by heart, which must succeed."""
+    return _told(each for level in ("row", "node") for each in control(fleet, seed, level, shadows=SHADOWS))
+
+
+def _told(found: Iterable[Any]) -> list[dict[str, Any]]:
+    return [each._asdict() for each in found]
 
 
 def _halves(tables: Mapping[str, Table], level: str, block: int, seed: int, shadows: int) -> list[dict[str, Array]]:

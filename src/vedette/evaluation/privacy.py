@@ -1,18 +1,16 @@
-"""What a federation gave away of its nodes: what left them, how it was hidden, what that comes to, and what an attack found."""
+"""What a federation gave away of its nodes: what left them, how it was hidden, and what that comes to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import Any
 
-from vedette.data.fleet import Fleet
-from vedette.detectors.oneshot import Federable
-from vedette.evaluation.membership import control, federated, try_membership
+import numpy as np
+
 from vedette.runtimes.base import Outcome, Plan, stages_of
 from vedette.runtimes.privacy import cost_of
-from vedette.runtimes.topology import Topology
 from vedette.strategies.base import Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.chain.chained import plain
@@ -20,14 +18,12 @@ from vedette.strategies.chain.clip import Clip
 from vedette.strategies.chain.compress import Compress
 from vedette.strategies.chain.mask import Mask
 from vedette.strategies.chain.privacy import noise_of, releases_of
+from vedette.strategies.clustered import Clustered
 from vedette.strategies.prepare import Prepare
 from vedette.strategies.private import PrivateCalibrate, PrivatePrepare
-from vedette.training.task import Trainer
+from vedette.training.dpsgd import SPENT
 
-__all__ = ["controls_of", "memberships_of", "privacy_of"]
-
-SHADOWS = 2
-"""Models that an attack in a recipe compares with, each one more training."""
+__all__ = ["privacy_of"]
 
 
 def privacy_of(plan: Plan, outcome: Outcome, nodes: int) -> dict[str, Any] | None:
@@ -45,9 +41,10 @@ def privacy_of(plan: Plan, outcome: Outcome, nodes: int) -> dict[str, Any] | Non
     dict
         ``central``: whether a coordinator heard all; ``nodes``; ``budget`` (None without one), ``delta``; ``epsilon`` of all together
         (None: no bound); ``most_auc``: of any attack that asks whether a node took part (None: not known, because nodes were drawn);
-        ``spent``: stage, round and epsilon so far; ``stages``: each with ``tells`` (what by name), ``sent`` and
-        ``received`` (bytes a node and round), ``noise`` (who adds it: ``"coordinator"``, ``"node"``, ``"shares"``; None: nobody),
-        ``multiplier``, ``secret``, ``clip``, ``masked``, ``packed``.
+        ``spent``: stage, round and epsilon so far; ``clustered``: whether nodes were in groups; ``rows``: what DP-SGD comes to for each row
+        of a node, ``least`` and ``most`` epsilon of any node, ``delta``, ``secret`` (None: nodes trained without); ``stages``: each with
+        ``tells`` (what by name), ``sent`` and ``received`` (bytes a node and round; None: among those of the rounds), ``noise`` (who adds
+        it: ``"coordinator"``, ``"node"``, ``"shares"``; None: nobody), ``multiplier``, ``secret``, ``clip``, ``masked``, ``packed``.
     """
     _, stages = stages_of(plan)
     strategies = [plain(stage.strategy) for stage in stages]
@@ -55,13 +52,16 @@ def privacy_of(plan: Plan, outcome: Outcome, nodes: int) -> dict[str, Any] | Non
         return None
     privacy = next((strategy.privacy for strategy in strategies if strategy.privacy is not None), None)
     delta = 1e-5 if privacy is None else privacy.delta
+    noised = plan["trainer"]["name"] == "dp-sgd"
     epsilon = cost_of(strategies, delta)
     found = []
     for stage, strategy in zip(stages, strategies, strict=True):
         entries = [entry for entry in outcome.history if entry.stage == stage.name]
         taking = max(nodes * strategy.sample * len(entries), 1.0)
         sent, received = (sum(getattr(entry, way) for entry in entries) / taking for way in ("sent", "received"))
-        found.append({"stage": stage.name, "rounds": len(entries), "sent": sent, "received": received, **_hidden(strategy)})
+        if isinstance(strategy, Clustered) and (groups := _groups(strategy)):
+            found.append(groups)
+        found.append({"stage": stage.name, "rounds": len(entries), "sent": sent, "received": received, **_hidden(strategy, noised)})
     return {
         "central": plan["topology"]["name"] == "server",
         "nodes": nodes,
@@ -70,22 +70,10 @@ def privacy_of(plan: Plan, outcome: Outcome, nodes: int) -> dict[str, Any] | Non
         "epsilon": epsilon if math.isfinite(epsilon) else None,
         "most_auc": _most_auc(strategies) if math.isfinite(epsilon) else None,
         "spent": [[entry.stage, entry.number, entry.epsilon] for entry in outcome.history if entry.epsilon is not None],
+        "clustered": any(isinstance(strategy, Clustered) for strategy in strategies),
+        "rows": _rows(plan["trainer"], outcome) if noised else None,
         "stages": found,
     }
-
-
-def memberships_of(
-    detector: Federable, strategy: Strategy, fleet: Fleet, seed: int, topology: Topology, trainer: Trainer
-) -> list[dict[str, Any]]:
-    """Attack what a fleet learns together, by rows and by nodes; no label is seen, and half of the rows are held out for it."""
-    train = federated(detector, strategy, topology=topology, trainer=trainer)
-    block = 1 if detector.window.size == 1 else 4 * detector.window.size
-    return _told(each for level in ("row", "node") for each in try_membership(train, fleet, seed, level, SHADOWS, block))
-
-
-def controls_of(fleet: Fleet, seed: int) -> list[dict[str, Any]]:
-    """Attack models that know rows of a fleet by heart, which must succeed."""
-    return _told(each for level in ("row", "node") for each in control(fleet, seed, level, shadows=SHADOWS))
 
 
 def _most_auc(strategies: Iterable[Strategy]) -> float | None:
@@ -96,14 +84,44 @@ def _most_auc(strategies: Iterable[Strategy]) -> float | None:
     return NormalDist().cdf(math.sqrt(sum(release.times / release.noise**2 for release in releases) / 2))
 
 
-def _told(found: Iterable[Any]) -> list[dict[str, Any]]:
-    return [each._asdict() for each in found]
+def _rows(trainer: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Say what DP-SGD comes to for each row of a node; without a bound if some node has none."""
+    spent = [float(np.asarray(memory[SPENT])) if SPENT in memory else None for memory in outcome.memories.values()]
+    known = [epsilon for epsilon in spent if epsilon is not None]
+    bounded = bool(known) and len(known) == len(spent)
+    return {
+        "least": min(known) if bounded else None,
+        "most": max(known) if bounded else None,
+        "delta": trainer["delta"],
+        "secret": trainer["secret"],
+    }
 
 
-def _hidden(strategy: Strategy) -> dict[str, Any]:
-    """Say what a stage's nodes tell, and what is done to it."""
+def _groups(strategy: Clustered) -> dict[str, Any] | None:
+    """Say what nodes tell to be grouped by; None if nothing."""
+    if not strategy.beside:
+        return None
+    (release,), noised = strategy.beside, bool(strategy.beside[0].noise)
+    return {
+        "stage": "groups",
+        "rounds": release.times,
+        "sent": None,
+        "received": None,
+        "tells": [f"group-{strategy.by.name}"],
+        "noise": "node" if noised else None,
+        "multiplier": release.noise if noised else None,
+        "secret": not strategy.known_noise if noised else None,
+        "clip": 1.0 if noised else None,
+        "adapts": False,
+        "masked": False,
+        "packed": None,
+    }
+
+
+def _hidden(strategy: Strategy, noised: bool) -> dict[str, Any]:
+    """Say what a stage's nodes tell, and what is done to it; `noised`: where they train by DP-SGD."""
     noise, clip, mask, packed = noise_of(strategy), *(_link(strategy, kind) for kind in (Clip, Mask, Compress))
-    tells = _tells(strategy)
+    tells = _tells(strategy, noised)
     if clip is not None and clip.quantile is not None:
         tells = [*tells, "clipped"]
     multiplier = None if noise is None or not noise.multiplier else noise.multiplier
@@ -119,7 +137,7 @@ def _hidden(strategy: Strategy) -> dict[str, Any]:
     }
 
 
-def _tells(strategy: Strategy) -> list[str]:
+def _tells(strategy: Strategy, noised: bool) -> list[str]:
     """Name what a node sends."""
     if isinstance(strategy, PrivatePrepare):
         return ["scaling-votes"]
@@ -135,7 +153,7 @@ def _tells(strategy: Strategy) -> list[str]:
         names.append("points")
     # Noise makes all weigh the same, and lets nodes say nothing else; a mask lets nobody see what one of them says.
     silent = any(getattr(link, "equal", False) or isinstance(link, Mask) for link in strategy.chain)
-    return list(dict.fromkeys([*(names or ["model"]), *([] if silent else ["facts"])]))
+    return list(dict.fromkeys([*(names or ["model"]), *([] if silent else ["rows" if noised else "facts"])]))
 
 
 def _link(strategy: Strategy, kind: type[Any]) -> Any:

@@ -113,8 +113,7 @@ class Hearing:
     def hear_all(self, answered: Answered) -> None:
         """Take the answers of several nodes in, in the order of node ids; only where they are summed."""
         assert self._sum is not None
-        each = bytes_of(next(answered.each())[1])
-        self.sent += each * sum(self._copies[node] for node in answered.nodes)
+        self.sent += bytes_of(answered.first()) * sum(map(self._copies.__getitem__, answered.nodes))
         self._sum.add_all(answered)
 
     def views(self, turn: Turn, starts: Mapping[str, Message]) -> Iterator[tuple[str, Meeting, Answers]]:

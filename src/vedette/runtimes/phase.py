@@ -17,7 +17,7 @@ from vedette.runtimes.privacy import spent_after
 from vedette.runtimes.topology import TOPOLOGIES, Topology
 from vedette.seeds import stream
 from vedette.settings import build, validated
-from vedette.strategies.base import First, Strategy, Turn
+from vedette.strategies.base import First, Identity, Strategy, Turn
 from vedette.strategies.chain.chained import plain
 from vedette.training.layout import Layout, initial, layout_of
 from vedette.training.task import Done, Layers, Trainer, Work
@@ -90,13 +90,25 @@ class Phase:
         Of the run, sorted.
     closing
         Which of both.
+    identity
+        Of the party, to others; None where nobody has a certificate.
     """
 
-    def __init__(self, run: Run, stage: Stage, round: int, name: str, nodes: Sequence[str], closing: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        stage: Stage,
+        round: int,
+        name: str,
+        nodes: Sequence[str],
+        closing: bool = False,
+        identity: Identity | None = None,
+    ) -> None:
         self.run, self.stage, self.round, self.name, self.closing = run, stage, round, name, closing
         self._firsts: dict[str, Mapping[str, First]] = {}
         self._path = run.seed, "stage", stage.name, "round", round
-        self.turn = Turn(round, name, tuple(nodes), {}, self._stream("exchange", name), seed=run.seed, candidates=len(nodes))
+        rng = self._stream("exchange", name)
+        self.turn = Turn(round, name, tuple(nodes), {}, rng, seed=run.seed, candidates=len(nodes), identity=identity)
 
     def _stream(self, *path: Any) -> Any:
         return partial(stream, *self._path, *path)

@@ -12,7 +12,7 @@ from vedette.strategies.base import Strategy
 from vedette.strategies.budget import Privacy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.chain.chained import plain
-from vedette.strategies.chain.privacy import noise_of, noised_alike, releases_of, within
+from vedette.strategies.chain.privacy import noise_for_share, noise_of, noised_alike, releases_of, within
 from vedette.strategies.prepare import Prepare
 from vedette.strategies.private import PrivateCalibrate, PrivatePrepare
 from vedette.training.accounting import Budget, epsilon_of
@@ -30,7 +30,7 @@ def private_stages(detector: Federable, strategy: Strategy, privacy: Privacy) ->
     BudgetSpent
         The noise that is said is too little.
     """
-    if noise_of(strategy) is None:
+    if (noise := noise_of(strategy)) is None:
         raise RecipeError("a privacy budget needs noise: strategy.chain = [{ name = 'clip' }, { name = 'noise' }]")
     scaling, threshold = detector.scaling, detector.threshold
     if detector.residual_summary == "covariance" and threshold.fit == "federated":
@@ -48,11 +48,13 @@ def private_stages(detector: Federable, strategy: Strategy, privacy: Privacy) ->
     if scaling.fit == "federated":
         prepare = noised_alike(strategy, PrivatePrepare(scaling=scaling), privacy, privacy.prepare)
     if isinstance(threshold, Quantile) and threshold.fit == "federated":
-        calibrate = PrivateCalibrate(residuals=detector.residual_summary, q=threshold.q)
+        calibrate = PrivateCalibrate(residuals=detector.residual_summary, q=threshold.q, full=privacy.full)
         calibrate = noised_alike(strategy, calibrate, privacy, privacy.calibrate)
+    if strategy.beside:
+        strategy = strategy.noised(noise_for_share(strategy, privacy, privacy.group), noise.secret)
     learned = within(strategy, privacy, [prepare, calibrate])
-    (rounds,) = releases_of(learned)
-    Budget(privacy.epsilon, privacy.delta).demand(rounds, [*releases_of(prepare), *releases_of(calibrate)])
+    rounds, *beside = releases_of(learned)
+    Budget(privacy.epsilon, privacy.delta).demand(rounds, [*beside, *releases_of(prepare), *releases_of(calibrate)])
     return prepare, learned, calibrate
 
 
@@ -63,7 +65,7 @@ def cost_of(strategies: Sequence[Strategy], delta: float) -> float:
         silent = (isinstance(strategy, Prepare) and strategy.scaling.fit == "local") or (
             isinstance(strategy, Calibrate) and strategy.fit == "local"
         )
-        if not silent and (noise is None or not noise.multiplier or not noise.secret):
+        if not silent and (noise is None or not noise.multiplier or strategy.known_noise):
             return math.inf
     return epsilon_of([release for strategy in strategies for release in releases_of(strategy)], delta)
 

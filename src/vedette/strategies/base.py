@@ -13,9 +13,10 @@ from vedette.message import Array, Channel, Memory, Message, Vector
 from vedette.registry import Registry
 from vedette.settings import Settings, named
 from vedette.strategies.budget import Privacy
+from vedette.training.accounting import Release
 from vedette.training.task import Done, Work
 
-__all__ = ["LINKS", "STRATEGIES", "AnyLink", "First", "Reply", "Strategy", "Turn", "View"]
+__all__ = ["LINKS", "STRATEGIES", "AnyLink", "First", "Identity", "Reply", "Strategy", "Turn", "View"]
 
 STRATEGIES: Registry[type[Strategy]] = Registry(
     "strategy",
@@ -68,6 +69,16 @@ class First(NamedTuple):
     shapes: Sequence[tuple[int, ...]]
 
 
+class Identity(Protocol):
+    """Who a party is to others that hear of it through the exchange."""
+
+    def proof(self, said: bytes) -> bytes:
+        """Return what shows others that this party said something."""
+
+    def objection(self, name: str, said: bytes, proof: bytes) -> str | None:
+        """Say why a proof does not show that a party said something, or None."""
+
+
 class Turn(NamedTuple):
     """Where a run stands.
 
@@ -91,6 +102,8 @@ class Turn(NamedTuple):
         How many nodes there were for a round, of whom those that take part were drawn.
     first
         Returns the first weights of the node's networks, by channel, as they are drawn from the seed; a node alone knows them.
+    identity
+        Whose turn it is, to others; None where nobody has a certificate.
     """
 
     round: int
@@ -102,6 +115,7 @@ class Turn(NamedTuple):
     seed: int = 0
     candidates: int = 0
     first: Callable[[], Mapping[str, First]] = dict
+    identity: Identity | None = None
 
 
 class View(Protocol):
@@ -225,6 +239,37 @@ class Strategy(Settings, ABC):
         None: a round hears all who take part.
         """
         return None
+
+    @property
+    def core(self) -> Strategy:
+        """What averages that the chain is put around: this strategy, or what each group of its nodes does."""
+        return self
+
+    def with_core(self, core: Strategy) -> Strategy:
+        """Return this strategy with another core."""
+        return core
+
+    @property
+    def beside(self) -> Sequence[Release]:
+        """What nodes tell in all rounds besides what goes through the chain, with the noise that they put on it; 0: none."""
+        return ()
+
+    @property
+    def known_noise(self) -> bool:
+        """Whether noise is drawn from the run's seed, so that others can draw it too."""
+        return not all(getattr(link, "secret", True) for link in self.chain)
+
+    def noised(self, multiplier: float, secret: bool) -> Self:
+        """Return the strategy with noise on what it has nodes tell besides, unless it says how much.
+
+        Parameters
+        ----------
+        multiplier
+            Standard deviation, over the length of a node's part, if it were told once.
+        secret
+            Whether the noise comes from the operating system.
+        """
+        return self
 
     def over(self, rows: Sequence[int], batch: int) -> Self:
         """Return the strategy with what depends on the data worked out.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,12 +16,19 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from vedette.errors import RecipeError
 from vedette.message import Channel, Memory, Message, Vector
 from vedette.settings import Settings, describe, named
-from vedette.strategies.base import STRATEGIES, Reply, Strategy, Turn, View
+from vedette.strategies.base import LINKS, STRATEGIES, Reply, Strategy, Turn, View
+from vedette.strategies.chain.chained import plain, received, too_few, unheard
+from vedette.strategies.chain.mask import Mask
+from vedette.strategies.chain.noise import Noise
+from vedette.strategies.chain.standing import begun, last_sent
 from vedette.strategies.clustered_grouping import CHOSEN, STARTED, AnyGrouping, ByRows
 from vedette.strategies.fedavg import FedAvg
+from vedette.training.accounting import Release
 from vedette.training.task import Done, Work
 
 __all__ = ["Clustered"]
+
+log = logging.getLogger(__name__)
 
 SUMMARISE = "summarise"
 """The phase in which nodes are grouped; in rounds without a grouping nothing is asked there, and nothing sent."""
@@ -35,6 +45,10 @@ class Clustered(Strategy):
 
     The coordinator sees what each node tells when it is grouped, and else what the strategy within sees, cluster by cluster. Nodes that
     are not heard in a grouping stay with those they were with; whoever is new waits with the largest cluster for the next one.
+
+    With a chain each cluster has one of its own: its sum behind masks, its noise, its length to clip to; changes count from the model that
+    the nodes of the cluster were sent. Nodes that come together from several clusters are sent the mean of what they had, so that all set
+    out from the same. A cluster of fewer nodes than a secure sum takes is none: its nodes learn with the largest.
 
     What the exchange remembers of the grouping in round k (from 0) stands in `Outcome.exchanged`: ``groups.k``, the nodes of each cluster,
     as JSON, and ``silhouette.k``, where clusters were looked for.
@@ -67,13 +81,22 @@ class Clustered(Strategy):
         if isinstance(inner, Clustered) or inner.relayed or inner.shards or inner.arrivals is not None:
             raise ValueError(f"'{name}' cannot be what a cluster does: take 'fedavg', 'fedprox' or another with rounds and a coordinator")
         if inner.chain or inner.privacy is not None or inner.sample < 1:
-            raise ValueError(f"'{name}' within a cluster can have no chain, no privacy budget and no sample of nodes")
+            raise ValueError(f"'{name}' within a cluster can have no sample of nodes; say its chain and its privacy budget of 'clustered'")
         return inner.model_copy(update={"rounds": info.data.get("rounds", inner.rounds)})
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        if self.chain or self.privacy is not None:
-            raise ValueError("'clustered' can have no chain and no privacy budget: a chain needs all nodes to be sent the same")
+        hides = next((describe(LINKS, link)["name"] for link in self.chain if isinstance(link, Mask | Noise)), None)
+        if hides and self.by.compares:
+            raise ValueError(
+                f"by = 'weights' lays open how training moved each node's network, which '{hides}' is there to hide: take 'rows' or 'given'"
+            )
+        if hides and self.by.tries:
+            raise ValueError(
+                f"by = 'loss' lays open which model fits each node's rows, and no noise covers that; with '{hides}' take 'rows' or 'given'"
+            )
+        if self.chain and self.by.tries:
+            raise ValueError("by = 'loss' sends nodes several models, and a chain counts from one: take 'rows', 'weights' or 'given'")
         if self.sample < 1:
             raise ValueError("nodes are grouped by what all of them tell: take sample = 1")
         if self.by.tries and not self.strategy.common:
@@ -101,6 +124,24 @@ class Clustered(Strategy):
         return aggregator
 
     @property
+    def core(self) -> Strategy:
+        return self.strategy.core
+
+    def with_core(self, core: Strategy) -> Strategy:
+        return self.model_copy(update={"strategy": self.strategy.with_core(core)})
+
+    @property
+    def beside(self) -> Sequence[Release]:
+        return self.by.releases(self._groupings)
+
+    @property
+    def known_noise(self) -> bool:
+        return super().known_noise or not getattr(self.by, "secret", True)
+
+    def noised(self, multiplier: float, secret: bool) -> Self:
+        return self.model_copy(update={"by": self.by.noised(multiplier * math.sqrt(max(self._groupings, 1)), secret)})
+
+    @property
     def phases(self) -> tuple[str, ...]:
         return (SUMMARISE, *self.strategy.phases)
 
@@ -120,7 +161,9 @@ class Clustered(Strategy):
             inbox = Message(models.get(str(mine.get(CHOSEN)), models[min(models)]))
         work = self.strategy.work(turn, inbox, mine)
         first = self.channels[0].name if self.by.compares else ""
-        return work._replace(keep={**work.keep, STARTED: inbox.vectors[first].values}) if first in inbox.vectors else work
+        if first not in inbox.vectors:
+            return work
+        return work._replace(keep={**work.keep, STARTED: received(self.strategy, turn, inbox)[first].values})
 
     def answer(self, turn: Turn, done: Done, mine: Memory) -> tuple[Message, Memory]:
         if turn.phase == SUMMARISE:
@@ -135,10 +178,17 @@ class Clustered(Strategy):
             return self._grouped(turn, view, ours) if self._regroups(turn.round) else Reply()
         groups, parts = _groups_of(ours) or {EVERYBODY: list(turn.receivers)}, view.groups or {EVERYBODY: view}
         memory, replies = dict(ours), dict[str, Mapping[str, Message]]()
-        for cluster, members in groups.items():
-            if cluster not in parts or not parts[cluster].nodes:
+        for place, (cluster, members) in enumerate(groups.items()):
+            if cluster not in parts:
                 continue
-            reply = self.strategy.exchange(turn._replace(receivers=tuple(members)), parts[cluster], _within(ours, cluster))
+            own = turn._replace(receivers=tuple(members), candidates=len(members) if cluster != EVERYBODY else turn.candidates)
+            if place:
+                # Noise that is the same in two clusters would be found out.
+                own = own._replace(rng=partial(_apart, turn, place))
+            go_on = self.strategy.exchange if parts[cluster].nodes else partial(unheard, self.strategy)
+            reply = go_on(own, parts[cluster], _within(ours, cluster))
+            if reply is None:
+                continue
             if reply.memory is not None:
                 memory = {name: value for name, value in memory.items() if name.partition("/")[0] != cluster}
                 memory |= {f"{cluster}/{name}": value for name, value in reply.memory.items()}
@@ -161,6 +211,11 @@ class Clustered(Strategy):
         since = round - self.after
         return since >= 0 and (since % self.every == 0 or (self.by.tries and since == 1))
 
+    @property
+    def _groupings(self) -> int:
+        """How many rounds begin with a grouping."""
+        return sum(map(self._regroups, range(self.rounds)))
+
     def _grouped(self, turn: Turn, view: View, ours: Memory) -> Reply:
         """Group the nodes; a cluster that stays as it was goes on with what the exchange remembers of it."""
         grouped = _groups_of(ours)
@@ -170,17 +225,46 @@ class Clustered(Strategy):
         cluster_of = dict(found.cluster_of)
         if not found.others_wait:
             cluster_of |= {node: _beside(node, found.cluster_of, before) for node in nodes if node not in cluster_of}
-        groups: dict[str, list[str]] = {}
-        for node in sorted(cluster_of):
-            groups.setdefault(cluster_of[node], []).append(node)
+        groups = self._large_enough(cluster_of)
+        cluster_of = {node: cluster for cluster, members in groups.items() for node in members}
         memory: dict[str, Any] = {name: value for name, value in ours.items() if name.partition("/")[0] not in before}
         for old, members in before.items():
             new = old if self.by.tries and grouped else next((cluster for cluster in groups if groups[cluster] == members), None)
             memory |= {} if new is None else {f"{new}/{name}": value for name, value in _within(ours, old).items()}
+        messages = self._together(groups, before, ours, memory) if plain(self.strategy) is not self.strategy else None
         told = json.dumps(groups, sort_keys=True)
         memory |= {"groups": told, f"groups.{turn.round}": told}
         memory |= {} if found.silhouette is None else {f"silhouette.{turn.round}": found.silhouette}
-        return Reply(None, memory, cluster_of)
+        return Reply(messages, memory, cluster_of)
+
+    def _large_enough(self, cluster_of: Mapping[str, str]) -> dict[str, list[str]]:
+        """Return the nodes of each cluster; with a mask those of clusters that are too small for a secure sum learn with the largest."""
+        groups: dict[str, list[str]] = {}
+        for node in sorted(cluster_of):
+            groups.setdefault(cluster_of[node], []).append(node)
+        largest = max(groups, key=lambda cluster: len(groups[cluster]), default="")
+        for cluster in [cluster for cluster in groups if cluster != largest]:
+            if (reason := too_few(self.strategy, len(groups[cluster]))) is not None:
+                log.warning("cluster too small", extra={"nodes": groups[cluster], "reason": reason})
+                groups[largest] = sorted(groups[largest] + groups.pop(cluster))
+        return groups
+
+    def _together(
+        self, groups: Mapping[str, Sequence[str]], before: Mapping[str, Sequence[str]], ours: Memory, memory: dict[str, Any]
+    ) -> dict[str, Message] | None:
+        """Have the nodes of each cluster set out from the same, in the exchange's memory too; return what they are sent, if it is new."""
+        largest = max(before, key=lambda cluster: len(before[cluster]))
+        was_in = {node: cluster for cluster, members in before.items() for node in members}
+        starts, mixed = dict[str, Message](), False
+        for cluster, members in groups.items():
+            # Whoever is new was sent what the largest was.
+            came = Counter(was_in.get(node, largest) for node in members)
+            if not any(before[old] == members for old in came):
+                memory |= {f"{cluster}/{name}": value for name, value in begun([(_within(ours, o), n) for o, n in came.items()]).items()}
+            starts[cluster] = last_sent(_within(memory, cluster))
+            mixed |= len(came) > 1
+        most = max(groups, key=lambda cluster: len(groups[cluster]))
+        return {"*": starts[most], **{node: starts[cluster] for cluster in groups for node in groups[cluster]}} if mixed else None
 
 
 def _groups_of(ours: Memory) -> Mapping[str, list[str]]:
@@ -192,6 +276,11 @@ def _groups_of(ours: Memory) -> Mapping[str, list[str]]:
 def _within(ours: Memory, cluster: str) -> Memory:
     """Return what the exchange of a cluster remembers."""
     return {name.removeprefix(f"{cluster}/"): value for name, value in ours.items() if name.startswith(f"{cluster}/")}
+
+
+def _apart(turn: Turn, place: int) -> np.random.Generator:
+    """Return a stream of a turn's own for a cluster."""
+    return turn.rng().spawn(place)[-1]
 
 
 def _models(turn: Turn, inbox: Message) -> dict[str, dict[str, Vector]]:

@@ -7,7 +7,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -18,6 +18,7 @@ from vedette.message import Array, Memory, Message, Query, Vector
 from vedette.seeds import seed_of, stream
 from vedette.settings import Settings
 from vedette.strategies.base import Turn, View
+from vedette.training.accounting import Release
 from vedette.training.task import Done, Task, Work
 
 __all__ = ["CHOSEN", "STARTED", "AnyGrouping", "ByLoss", "ByRows", "ByWeights", "Found", "Given", "Grouping", "clusters_of"]
@@ -69,6 +70,14 @@ class Grouping(Settings, ABC):
         """Say what a node tells and keeps."""
         return Message(), mine
 
+    def releases(self, times: int) -> Sequence[Release]:
+        """Return what nodes tell in so many groupings, with the noise that is on it; 0: none."""
+        return [Release(0.0, times)] if times else []
+
+    def noised(self, multiplier: float, secret: bool) -> Self:
+        """Return the grouping with noise of a standard deviation on what nodes tell, unless it says how much, where noise can be had."""
+        return self
+
     @abstractmethod
     def found(self, turn: Turn, view: View, nodes: Sequence[str], first: bool) -> Found:
         """Group nodes; `first`: for the first time."""
@@ -109,7 +118,8 @@ class ByRows(ByLikeness):
     Parameters
     ----------
     noise
-        Standard deviation of the noise that a node adds to each number of what it tells, a vector of length 1 at most.
+        Standard deviation of the noise that a node adds to each number of what it tells, a vector of length 1 at most. Under a privacy
+        budget 0 is as little as the share for grouping allows (`vedette.strategies.budget.Privacy`).
     secret
         Whether noise is drawn from the operating system, as it must be to hide anything, or from the run's seed, to repeat experiments.
     """
@@ -117,6 +127,12 @@ class ByRows(ByLikeness):
     name: Literal["rows"] = "rows"
     noise: float = Field(default=0.0, ge=0)
     secret: bool = True
+
+    def releases(self, times: int) -> Sequence[Release]:
+        return [Release(self.noise, times)] if times else []
+
+    def noised(self, multiplier: float, secret: bool) -> Self:
+        return self if self.noise else self.model_copy(update={"noise": multiplier, "secret": secret})
 
     def work(self, models: Mapping[str, Mapping[str, Vector]]) -> Work:
         return Work(queries={SUMMARY: Query("inputs")})
@@ -200,6 +216,9 @@ class Given(Grouping):
 
     name: Literal["given"] = "given"
     clusters: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], tuple[str, ...]] = Field(min_length=1)
+
+    def releases(self, times: int) -> Sequence[Release]:
+        return []
 
     def found(self, turn: Turn, view: View, nodes: Sequence[str], first: bool) -> Found:
         return Found({node: self._of(node) for node in nodes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,11 +21,11 @@ __all__ = ["PrivateCalibrate", "PrivatePrepare"]
 VOTES = "votes"
 """What nodes tell: a vector no longer than 1, of which only the mean counts."""
 
-USUAL = 0.3
-"""What a network leaves of standardised numbers, root mean square over features and rows."""
+LEFT = math.sqrt(1 - 0.9)
+"""What a network leaves of standardised numbers that explains nine tenths of their variance, root mean square over features and rows.
 
-FULL = 200
-"""Rows from which on a node's vote on the threshold counts in full, so that it is nearly that of all rows together."""
+Residuals of a node that it fits worse are cut to this length, all features alike.
+"""
 
 NOMINAL = 1e6
 """Rows that moments are said to be of, which nobody knows."""
@@ -84,18 +85,21 @@ class PrivatePrepare(Strategy):
 class PrivateCalibrate(Calibrate):
     """Set a threshold by votes: which level a quantile of a node's own scores comes to, in a vector of length 1.
 
-    A vote counts as the node's rows do, up to `FULL`. Where the score takes moments of residuals, nodes first tell how large each feature's
-    are (root mean square), in a vector that is cut to length 1.
+    Where the score takes moments of residuals, nodes first tell how large each feature's are (root mean square), in a vector that is cut to
+    length 1.
 
     Parameters
     ----------
     q
         Which quantile the threshold is.
+    full
+        Rows with which a node's vote counts in full; those with fewer count in proportion.
     """
 
     bounded: ClassVar[bool] = True
 
     q: float = Field(default=0.9, gt=0, le=1)
+    full: int = Field(default=200, ge=1)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -113,7 +117,7 @@ class PrivateCalibrate(Calibrate):
             return Message({VOTES: Vector((size / _length(size)).astype(np.float32), VOTES)}), mine
         if turn.phase == "scores" and "scores.sketch" in message.tables:
             sketch = Sketch.from_table(message.tables["scores.sketch"])
-            votes = level_votes(sketch.quantile(self.q)) * min(float(sketch.counts.sum()) / FULL, 1.0)
+            votes = level_votes(sketch.quantile(self.q)) * min(float(sketch.counts.sum()) / self.full, 1.0)
             return Message({VOTES: Vector(votes.astype(np.float32), VOTES)}), mine
         return Message(), mine
 
@@ -130,4 +134,4 @@ class PrivateCalibrate(Calibrate):
 
 def _length(sizes: Array) -> float:
     """Return what a vector of residuals is divided by, so that it is seldom longer than 1."""
-    return float(USUAL * np.sqrt(len(sizes)))
+    return float(LEFT * np.sqrt(len(sizes)))

@@ -61,9 +61,8 @@ class Answers:
         self._member_of = dict(groups or {})
         self._groups = {group: Answers(channels) for group in sorted(set(self._member_of.values()))}
         self._nodes: list[str] = []
-        self._sums: dict[tuple[str, str], Array] = {}
+        self._sums: dict[tuple[str, str], _Sum] = {}
         self._weights: dict[tuple[str, str], float] = {}
-        self._spare: dict[int, Array] = {}
         self._gathered: dict[str, list[tuple[str, Array]]] = {}
         self._layouts: dict[str, str] = {}
         self._facts: dict[str, dict[str, float | str]] = {}
@@ -103,7 +102,7 @@ class Answers:
         nodes = answered.nodes
         for name, vector in answered.vectors.items():
             self._demand_fitting(nodes[0], name, vector)
-        if self._member_of or not all(self._is_well(name, vector, answered) for name, vector in answered.vectors.items()):
+        if self._member_of or not self._are_well(answered):
             for node, message in answered.each():
                 self.add(node, message)
             return
@@ -117,13 +116,13 @@ class Answers:
         for fact, values in answered.facts.items():
             self._facts.setdefault(fact, {}).update(zip(nodes, values.tolist(), strict=True))
 
-    def _is_well(self, name: str, vector: Vector, answered: Answered) -> bool:
+    def _are_well(self, answered: Answered) -> bool:
         """Tell whether there is no objection to any of many."""
-        weights = self._channels[name].weights if self._channels[name].combine == "mean" else ()
+        averaged = [self._channels[name] for name in answered.vectors if self._channels[name].combine == "mean"]
+        weights = {weight for channel in averaged for weight in channel.weights}
         if any(weight and weight not in answered.facts for weight in weights):
             return False
-        shares = [_shares(answered, weight) for weight in weights]
-        return all(((each > 0) & (each < HEAVIEST)).all() for each in shares)
+        return all(0 < share < HEAVIEST for weight in weights for share in _shares(answered, weight).tolist())
 
     def _refuse(self, node: str, reason: str) -> None:
         self.refused[node] = reason
@@ -159,15 +158,8 @@ class Answers:
         return None
 
     def _sum(self, name: str, matrix: Array, shares: Mapping[str, Sequence[float]]) -> None:
-        """Add rows [nodes, parameters] up one after the other, so that it does not matter how many come at once."""
-        size = matrix.shape[1]
-        spare = self._spare.setdefault(size, np.empty(size))
         for weight, each in shares.items():
-            total = self._sums.setdefault((name, weight), np.zeros(size))
-            for values, share in zip(matrix, each, strict=True):
-                np.copyto(spare, values)
-                np.multiply(spare, share, out=spare)
-                np.add(total, spare, out=total)
+            self._sums.setdefault((name, weight), _Sum(matrix.shape[1])).add(matrix, each)
             self._weights[name, weight] = sum(each, start=self._weights.get((name, weight), 0.0))
 
     @property
@@ -185,7 +177,7 @@ class Answers:
         if not self._weights.get((channel, weight)):
             self._demand_any()
             raise DetectorMisused(f"no answer carries channel '{channel}', or the channel does not declare the weight '{weight}'")
-        mean = self._sums[channel, weight] / self._weights[channel, weight]
+        mean = self._sums[channel, weight].total() / self._weights[channel, weight]
         return Vector(mean.astype(np.float32), self._layouts[channel])
 
     def each(self, channel: str) -> tuple[Sequence[str], Array]:
@@ -217,6 +209,40 @@ class Answers:
     def tables(self, name: str) -> Mapping[str, Array]:
         """Return one table of every node that sent it."""
         return self._tables.get(name, {})
+
+
+class _Sum:
+    """A weighted sum of vectors in float64, added up one after the other, so that it does not matter how many come at once.
+
+    Those of the same share that follow each other are added up first, and multiplied then: nodes often hold equally many rows.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._total, self._run, self._spare = np.zeros(size), np.zeros(size), np.empty(size)
+        self._share = 0.0
+
+    def add(self, matrix: Array, shares: Sequence[float]) -> None:
+        """Add rows of [nodes, parameters], each with its share."""
+        if not matrix.shape[1]:
+            return
+        for values, share in zip(matrix, shares, strict=True):
+            if share == self._share:
+                np.add(self._run, values, out=self._run)
+            else:
+                self._settle()
+                np.copyto(self._run, values)
+                self._share = share
+
+    def total(self) -> Array:
+        """Return the sum, [parameters] float64."""
+        self._settle()
+        return self._total
+
+    def _settle(self) -> None:
+        if self._share:
+            np.multiply(self._run, self._share, out=self._spare)
+            np.add(self._total, self._spare, out=self._total)
+            self._share = 0.0
 
 
 def _share(message: Message, weight: str) -> Any:

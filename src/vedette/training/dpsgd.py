@@ -23,10 +23,10 @@ from vedette.training.rows import TrainingRows
 from vedette.training.task import Done, Job, Layers, Learnable, Proximal, Task, Trainer, Work
 from vedette.training.trainer import DIVERGED, TorchBench, optimiser_of, recall, remembered
 
-__all__ = ["DpSgdTrainer"]
+__all__ = ["SPENT", "DpSgdTrainer"]
 
-RELEASED, NOISE = "privacy.released", "privacy.noise"
-"""What a node remembers: what it gave away so far (`vedette.training.accounting.table_of`), and the noise it does it with."""
+RELEASED, NOISE, SPENT = "privacy.released", "privacy.noise", "privacy.epsilon"
+"""What a node remembers: what it gave away so far (`vedette.training.accounting.table_of`), the noise it does it with, what it comes to."""
 
 UNSUPPORTED = {
     "lstm": "whose gradients Opacus does not take apart row by row: take dense or convolutional layers, or 'noise' in the chain",
@@ -188,7 +188,7 @@ class _PrivateBench(TorchBench):
         else:
             who = f"node '{self.job.node}', round {self.round + 1}: "
             spent = Budget(trainer.epsilon, trainer.delta).demand(release, before, who)
-        self.memory[RELEASED] = table_of([*before, release])
+        self.memory |= {RELEASED: table_of([*before, release])} | ({SPENT: spent} if math.isfinite(spent) else {})
         return noise, spent
 
     def _planned(self, rows: TrainingRows) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from vedette.evaluation.report.wording import figure, percentage, volume
 
 __all__ = ["privacy_of"]
 
-STAGES = {"prepare": "scaling", "rounds": "rounds", "calibrate": "threshold"}
+STAGES = {"prepare": "scaling", "groups": "grouping", "rounds": "rounds", "calibrate": "threshold"}
 TELLS = {
     "scaling": "extremes, or means and spreads, of each feature and counts of its levels",
     "scaling-votes": "one vote a feature for how far it varies, and one for its middle",
@@ -20,6 +20,10 @@ TELLS = {
     "points": "points made up after rare readings",
     "model": "a summary of its readings, from which the detector follows",
     "facts": "how many rows it has, and its training loss",
+    "rows": "how many rows it has",
+    "group-rows": "the mean and spread of each of its features, in a vector of length 1 at most",
+    "group-weights": "how training moved its network",
+    "group-loss": "which cluster’s model fits its rows best",
     "clipped": "whether its change was cut",
     "residuals": "moments of what the detector could not rebuild",
     "residual-sizes": "how large each feature’s residuals are",
@@ -53,17 +57,19 @@ def privacy_of(run: Mapping[str, Any], looks: Mapping[str, Look]) -> list[dict[s
 
 
 def _is_known(account: Mapping[str, Any]) -> bool:
-    return any(stage["noise"] and not stage["secret"] for stage in account["stages"])
+    rows = account.get("rows")
+    return any(stage["noise"] and not stage["secret"] for stage in account["stages"]) or bool(rows and not rows["secret"])
 
 
 def _method(method: str, account: Mapping[str, Any], attacks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "method": method,
         "bound": _bound(account),
-        "stages": [_stage(stage) for stage in account["stages"]],
+        "stages": [_stage(stage, account) for stage in account["stages"]],
         "who": "the coordinator" if account["central"] else "a neighbour",
         "sees": _sees(account),
         "model": _model(account, _of(method, attacks), _of("control", attacks)),
+        "rows": _rows(account.get("rows")),
     }
 
 
@@ -73,14 +79,33 @@ def _bound(account: Mapping[str, Any]) -> str:
     return f"epsilon {figure(account['epsilon'], 2)} at delta {account['delta']:g}"
 
 
-def _stage(stage: Mapping[str, Any]) -> dict[str, str]:
-    noise, clip = "none", "no"
+def _rows(rows: Mapping[str, Any] | None) -> str:
+    """Say what noise on gradients promises for each row of a node."""
+    if rows is None:
+        return ""
+    if rows["most"] is None:
+        return "nothing is promised: training had no noise, or some node did not train."
+    most, least = (figure(rows[end], 2) for end in ("most", "least"))
+    span = f"epsilon {most}" if most == least else f"epsilon {most}, by the node that spent least {least},"
+    odds = f"{math.exp(min(rows['most'], 50)):,.1f}"
+    text = f"little, by training with noise on the gradients (DP-SGD): {span} at delta {rows['delta']:g}. With the row no network that "
+    text += (
+        f"comes of training is more than {odds} times as likely as without it, for whoever sees the node’s weights, the coordinator too. "
+    )
+    text += "Scaling, threshold and how many rows there are are not covered."
+    return text if rows["secret"] else f"{text} But the noise came from a known seed, and can be taken away again."
+
+
+def _stage(stage: Mapping[str, Any], account: Mapping[str, Any]) -> dict[str, str]:
+    learns = stage["stage"] == "rounds"
+    noise, clip = "on the gradients, for each row (DP-SGD)" if learns and account.get("rows") else "none", "no"
     if stage["noise"]:
         noise = f"{figure(stage['multiplier'], 2)} × that length, {ADDED[stage['noise']]}"
         noise += "" if stage["secret"] else "; from the run’s seed, so anybody who knows it can take the noise away"
     if stage["clip"] is not None:
         clip = f"to length {stage['clip']:g}{' at first, then adapted' if stage['adapts'] else ''}"
-    hidden = "masked: only the sum is seen" if stage["masked"] else "no"
+    sums = "each cluster’s sum" if learns and account.get("clustered") else "the sum"
+    hidden = f"masked: only {sums} is seen" if stage["masked"] else "no"
     if not stage["tells"]:
         noise = clip = hidden = "–"
     return {
@@ -88,12 +113,16 @@ def _stage(stage: Mapping[str, Any]) -> dict[str, str]:
         "rounds": f"{stage['rounds']:,}",
         "tells": "; ".join(TELLS.get(name, name) for name in stage["tells"]) or "nothing",
         "packed": _packed(stage["packed"]),
-        "sent": volume(stage["sent"]) if stage["sent"] else "none",
-        "received": volume(stage["received"]) if stage["received"] else "none",
+        "sent": _bytes(stage["sent"]),
+        "received": _bytes(stage["received"]),
         "noise": noise,
         "clip": clip,
         "masked": hidden,
     }
+
+
+def _bytes(count: float | None) -> str:
+    return "with the rounds’" if count is None else volume(count) if count else "none"
 
 
 def _packed(packed: Mapping[str, Any] | None) -> str:
@@ -107,8 +136,13 @@ def _packed(packed: Mapping[str, Any] | None) -> str:
 def _sees(account: Mapping[str, Any]) -> str:
     """Say what whoever merges sees of a node."""
     telling = [stage for stage in account["stages"] if stage["tells"]]
-    if all(stage["masked"] for stage in telling):
-        return "sums over all nodes, never what one of them sent, unless more nodes than assumed work together against it."
+    among = "all nodes of a cluster" if account.get("clustered") else "all nodes"
+    if all(stage["masked"] or stage["stage"] == "groups" for stage in telling):
+        text = f"sums over {among}, never what one of them sent, unless more nodes than assumed work together against it."
+        if grouped := [stage for stage in telling if stage["stage"] == "groups"]:
+            how = "under the node’s own noise" if grouped[0]["noise"] else "in the clear"
+            text += f" What nodes tell to be grouped by it sees node by node, {how}."
+        return text
     if telling and all(stage["noise"] == "node" for stage in telling):
         return "what each node sends, under the node’s own noise."
     clear = [STAGES.get(stage["stage"], stage["stage"]) for stage in telling if not stage["masked"] and stage["noise"] != "node"]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vedette.data.table import Table
-from vedette.data.windows import Samples, averaged, segment_starts
+from vedette.data.windows import Samples, averaged
 from vedette.detectors.base import Detector
 from vedette.detectors.bundle import FILES, load_bundle
 from vedette.errors import DataUnusable, DetectorMisused
@@ -93,7 +93,7 @@ def score_blocks(folder: Path, table: Table, workers: Workers, block: int = BLOC
     if table.features != detector.scaler.features:
         raise DetectorMisused("the table has other features, or in another order, than the bundle's detector was trained on")
     average = detector.window.average
-    starts = segment_starts(table, detector.window.pause) if detector.window.size > 1 or average > 1 else None
+    starts = detector.window.starts(table) if detector.window.size > 1 or average > 1 else None
     found = _raw(detector, folder, _blocks(detector, table, starts, block), workers)
     if average == 1:
         yield from found

@@ -10,15 +10,33 @@ from vedette.files import write_atomic
 
 try:
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import (
+        ECDSA,
+        SECP256R1,
+        EllipticCurvePrivateKey,
+        EllipticCurvePublicKey,
+        generate_private_key,
+    )
     from cryptography.hazmat.primitives.hashes import SHA256
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError:
     raise MissingExtra("devices' keys need cryptography: pip install 'vedette[mesh]'") from None
 
-__all__ = ["certify", "issued", "name_of", "new_key", "read_certificate", "read_key", "write_pair"]
+__all__ = [
+    "certificate_in",
+    "certify",
+    "der_of",
+    "holds_signature",
+    "issued",
+    "name_of",
+    "new_key",
+    "read_certificate",
+    "read_key",
+    "signed",
+    "write_pair",
+]
 
 EARLIER = timedelta(hours=1)
 """How far the clock of a device may be behind ours."""
@@ -126,7 +144,43 @@ def issued(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     """Say whether it was the authority that signed a certificate."""
     try:
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+        return False
+    return True
+
+
+def der_of(certificate: x509.Certificate) -> bytes:
+    """Return a certificate as bytes that travel."""
+    return certificate.public_bytes(Encoding.DER)
+
+
+def certificate_in(data: bytes) -> x509.Certificate:
+    """Return the certificate that bytes from anybody hold.
+
+    Raises
+    ------
+    KeysError
+        They hold none.
+    """
+    try:
+        return x509.load_der_x509_certificate(data)
+    except (ValueError, x509.InvalidVersion):
+        raise KeysError("what came is no certificate") from None
+
+
+def signed(key: EllipticCurvePrivateKey, said: bytes) -> bytes:
+    """Return the signature under something (ECDSA, SHA-256)."""
+    return key.sign(said, ECDSA(SHA256()))
+
+
+def holds_signature(certificate: x509.Certificate, signature: bytes, said: bytes) -> bool:
+    """Say whether it was the key of a certificate that signed something."""
+    key = certificate.public_key()
+    if not isinstance(key, EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(signature, said, ECDSA(SHA256()))
+    except InvalidSignature:
         return False
     return True
 

@@ -15,6 +15,7 @@ from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.course import course_of
 from vedette.runtimes.mesh.exchange import exchanged
 from vedette.runtimes.phase import Phase, inbox_of, run_of
+from vedette.strategies.base import Identity
 from vedette.strategies.chain.chained import goes_on, plain, too_few
 
 __all__ = ["Lead", "Quorum", "Task"]
@@ -77,6 +78,8 @@ class Lead:
         File to keep the state in after each exchange; who begins again goes on from there.
     on_round
         Called after every round.
+    identity
+        By which nodes are asked to prove whose keys they send; None where nobody has a certificate.
 
     Attributes
     ----------
@@ -98,8 +101,14 @@ class Lead:
     """
 
     def __init__(
-        self, plan: Plan, quorum: Quorum, checkpoint: Path | None = None, on_round: Callable[[Round], None] = lambda _: None
+        self,
+        plan: Plan,
+        quorum: Quorum,
+        checkpoint: Path | None = None,
+        on_round: Callable[[Round], None] = lambda _: None,
+        identity: Identity | None = None,
     ) -> None:
+        self.identity = identity
         self.run, self.quorum, self.checkpoint, self.on_round = run_of(plan), quorum, checkpoint, on_round
         self.course, self._mark = course_of(self.run), digest(plan)
         self.state = State({})
@@ -279,7 +288,7 @@ class Lead:
 
     def _phase(self, nodes: Iterable[str]) -> Phase:
         step = self.course[self.place]
-        return Phase(self.run, self.run.stages[step.stage], step.round, step.phase, tuple(nodes))
+        return Phase(self.run, self.run.stages[step.stage], step.round, step.phase, tuple(nodes), identity=self.identity)
 
     def _exchange(self) -> None:
         """Exchange what was heard, and move on to the next step that ends in an exchange."""

@@ -13,6 +13,7 @@ from vedette.runtimes.checkpoint import State, load_state, save_state
 from vedette.runtimes.mesh.course import Step, course_of
 from vedette.runtimes.phase import Phase, run_of
 from vedette.runtimes.workers import one_thread
+from vedette.strategies.base import Identity
 from vedette.training.task import Job, Work
 
 __all__ = ["Learner"]
@@ -35,6 +36,8 @@ class Learner:
         File to keep the state in; a node that begins again goes on from there.
     objection
         Says what the node's owner has against a work, or None.
+    identity
+        By which it proves to others what it says, and asks them to; None where nobody has a certificate.
 
     Attributes
     ----------
@@ -61,8 +64,9 @@ class Learner:
         calibration: Table | None = None,
         checkpoint: Path | None = None,
         objection: Callable[[Work], str | None] = lambda _: None,
+        identity: Identity | None = None,
     ) -> None:
-        self.run, self.node, self.checkpoint, self.objection = run_of(plan), node, checkpoint, objection
+        self.run, self.node, self.checkpoint, self.objection, self.identity = run_of(plan), node, checkpoint, objection, identity
         normal = self.run.detector.learning == "one-class"
         tables = train, train if calibration is None else calibration
         self._train, self._calibration = (table.normal() if normal else table for table in tables)
@@ -97,7 +101,7 @@ class Learner:
             raise RecipeError(f"node '{self.node}' was asked for step {place} of {len(self.course)}, and is at {self.position}")
         step = self.course[place]
         stage = self.run.stages[step.stage]
-        phase = Phase(self.run, stage, step.round, step.phase, (self.node,), step.closing)
+        phase = Phase(self.run, stage, step.round, step.phase, (self.node,), step.closing, self.identity)
         rows = self._calibration if stage.name == "calibrate" else self._train
         if not len(rows) and stage.name != "calibrate":
             raise DataUnusable(f"node '{self.node}' has no training rows")

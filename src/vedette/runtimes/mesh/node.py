@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from vedette.errors import MessageRefused, RecipeError
+from vedette.errors import MessageRefused, MissingExtra, RecipeError
 from vedette.message import Message, bytes_of
 from vedette.runtimes.base import Plan, Round, digest
 from vedette.runtimes.mesh.awaited import awaited_at, parts_of
 from vedette.runtimes.mesh.coordinator import AGAIN, HOLD, OVER, REFUSED, WAIT
+from vedette.runtimes.mesh.course import Step
 from vedette.runtimes.mesh.expected import Expected
 from vedette.runtimes.mesh.learner import Learner
 from vedette.runtimes.mesh.rules import alive, key
@@ -54,7 +55,7 @@ class Node:
         self.stopped = threading.Event()
         self.tally, self.history = Tally(), list[Round]()
         self._learner: Learner | None = None
-        self._doing = LOOKS
+        self._doing, self._counts = LOOKS, True
 
     def status(self) -> Status:
         """Tell where the run stands; from any thread."""
@@ -137,10 +138,21 @@ class Node:
         name, strategy = learner.run.stages[step.stage]
         if step.closing or step.phase != strategy.phases[-1]:
             return None
-        entry = Round(name, step.round + 1, strategy.rounds, learner.loss, bytes_of(learner.answer), bytes_of(message))
+        sent, received = bytes_of(learner.answer), bytes_of(message)
+        entry = Round(name, step.round + 1, strategy.rounds, learner.loss, sent, received, epsilon=self.spent(learner, step))
         self.history.append(entry)
         self.tally.end(name)
         return entry
+
+    def spent(self, learner: Learner, step: Step) -> float | None:
+        """Return the epsilon of all up to the end of a round, as if the node took part in each; None without a budget or dp-accounting."""
+        if self._counts:
+            try:
+                return learner.run.spent(step.stage, step.round + 1)
+            except MissingExtra as error:
+                self._counts = False
+                log.warning("cannot tell what privacy was spent", extra={"reason": str(error)})
+        return None
 
     def _answer(self, learner: Learner, mark: str) -> bytes:
         step = learner.course[learner.answered]

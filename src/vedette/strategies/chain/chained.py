@@ -13,17 +13,18 @@ from vedette.message import Array, Channel, Memory, Message, Vector, packed, unp
 from vedette.strategies.base import Reply, Strategy, Turn, View
 from vedette.strategies.chain.link import Around, Link, Seen
 from vedette.strategies.chain.mask import STEPS, WORDS, Mask
+from vedette.strategies.chain.standing import LAST, last_sent
 from vedette.training.task import Done, Work
 
-__all__ = ["chained", "goes_on", "plain", "too_few"]
+__all__ = ["chained", "goes_on", "plain", "received", "too_few", "unheard"]
 
 log = logging.getLogger(__name__)
 
-SENT, AT = "chain.sent.", "chain.at."
-"""What a node was sent last, and what an exchange sent last, by channel: the same numbers, which differences count from."""
+SENT = "chain.sent."
+"""What a node was sent last, by channel: what differences count from, the same numbers as stand in what the exchange sent last."""
 
-HELD, GOT, LAST = "chain.held.", "chain.got.", "chain.last."
-"""Messages in a memory: what a node works from, what it got for this step; what an exchange sent all nodes last."""
+HELD, GOT = "chain.held.", "chain.got."
+"""Messages in a node's memory: what it works from, and what it got for this step."""
 
 FORGET = "forget"
 """A closing phase in which nodes drop what the chain left with them, where the strategy has none."""
@@ -43,10 +44,12 @@ class _Chained(Strategy):
     nothing: all go on from what they were sent before. Where there is one round only there is nothing to go on from, and `TooFewNodes`
     is raised instead.
 
+    Where nodes are in groups each group has a chain of its own: all nodes of a group are sent the same.
+
     Parameters
     ----------
     inner
-        The strategy.
+        The strategy, or what each group of its nodes does.
     """
 
     inner: Strategy
@@ -64,7 +67,7 @@ class _Chained(Strategy):
     @property
     def links(self) -> tuple[Link, ...]:
         """What is done, in the order in which a node does it."""
-        return tuple(link for link in self.inner.chain if isinstance(link, Link))
+        return tuple(link for link in self.chain if isinstance(link, Link))
 
     @property
     def mask(self) -> Mask | None:
@@ -126,9 +129,8 @@ class _Chained(Strategy):
         inbox = inbox._replace(facts={name: fact for name, fact in inbox.facts.items() if name not in told})
         sent: Memory = {}
         if self.apart:
-            first = turn.first()
             sent = {f"{SENT}{name}": vector.values for name, vector in inbox.vectors.items()}
-            inbox = inbox._replace(vectors={name: _moved(vector, first[name].vector) for name, vector in inbox.vectors.items()})
+            inbox = inbox._replace(vectors=self.received(turn, inbox))
         work = self.inner.work(turn, inbox, mine)
         return work._replace(keep={**work.keep, **got, **told, **sent})
 
@@ -149,6 +151,13 @@ class _Chained(Strategy):
         for link in self.links:
             message, mine = link.outgoing(turn, message, mine, self.around)
         return (message, mine) if self.mask is None else self.mask.worded(turn, message, got, mine, self.around)
+
+    def received(self, turn: Turn, inbox: Message) -> Mapping[str, Vector]:
+        """Return the parameters that a node was sent, of which the differences to the first ones may travel."""
+        if not self.apart:
+            return inbox.vectors
+        first = turn.first()
+        return {name: _moved(vector, first[name].vector) for name, vector in inbox.vectors.items()}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
         if turn.node and (self.apart or self.mask is not None):
@@ -190,7 +199,7 @@ class _Chained(Strategy):
         for link in reversed(self.links):
             view = link.arrived(turn, view, ours, self.around)
         if self.apart:
-            view = _Placed(view, {name.removeprefix(AT): np.asarray(value) for name, value in ours.items() if name.startswith(AT)})
+            view = _Placed(view, {name: vector.values for name, vector in last_sent(ours).vectors.items()})
         chain = {name: value for name, value in ours.items() if name.startswith(OURS)}
         inner = {name: value for name, value in ours.items() if name not in chain}
         reply = self.inner.exchange(turn, view, inner)
@@ -199,15 +208,14 @@ class _Chained(Strategy):
             if set(messages) != {"*"}:
                 raise RecipeError(f"chain: {type(self.inner).__name__} does not send all nodes the same")
             messages = {"*": messages["*"]._replace(facts={**messages["*"].facts, **told})}
-            chain |= {f"{AT}{name}": vector.values for name, vector in messages["*"].vectors.items()}
-            chain |= packed(messages["*"], LAST) if self.mask is not None else {}
+            chain |= packed(messages["*"], LAST)
         return Reply(messages, {**(inner if reply.memory is None else reply.memory), **chain, **told}, reply.groups)
 
     def _lost(self, step: str, ours: Memory) -> Reply:
         """Go on to the end of a round that comes to nothing, and begin the next where this one began."""
         kept = {name: value for name, value in ours.items() if not name.startswith("secure.")}
         if step == STEPS[-1]:
-            return Reply({"*": unpacked(ours, LAST)}, kept)
+            return Reply({"*": last_sent(ours)}, kept)
         return Reply({"*": Message()}, {**kept, "secure.lost": 1.0})
 
 
@@ -247,19 +255,37 @@ def chained(strategy: Strategy) -> Strategy:
     """
     if not strategy.chain:
         return strategy
-    return _Chained(inner=strategy, rounds=strategy.rounds, sample=strategy.sample)
+    return strategy.with_core(_Chained(inner=strategy.core, chain=strategy.chain, rounds=strategy.rounds, sample=strategy.sample))
 
 
 def plain(strategy: Strategy) -> Strategy:
     """Return a strategy without the chain around it."""
-    return strategy.inner if isinstance(strategy, _Chained) else strategy
+    core = strategy.core
+    return strategy.with_core(core.inner) if isinstance(core, _Chained) else strategy
 
 
 def too_few(strategy: Strategy, nodes: int) -> str | None:
     """Say why a strategy has no round with so many nodes there, or None."""
-    return strategy.too_few(nodes) if isinstance(strategy, _Chained) else None
+    core = strategy.core
+    return core.too_few(nodes) if isinstance(core, _Chained) else None
 
 
 def goes_on(strategy: Strategy, phase: str) -> bool:
     """Tell whether a phase goes on with a secure sum: for those alone who took part in its first, and with however few of them answer."""
-    return isinstance(strategy, _Chained) and strategy.mask is not None and not phase.endswith(f":{STEPS[0]}")
+    core = strategy.core
+    return isinstance(core, _Chained) and core.mask is not None and phase in core.phases and not phase.endswith(f":{STEPS[0]}")
+
+
+def received(strategy: Strategy, turn: Turn, inbox: Message) -> Mapping[str, Vector]:
+    """Return the parameters that a node was sent, whatever a chain made of them on their way."""
+    core = strategy.core
+    return core.received(turn, inbox) if isinstance(core, _Chained) else inbox.vectors
+
+
+def unheard(strategy: Strategy, turn: Turn, view: View, ours: Memory) -> Reply | None:
+    """Return what an exchange replies to a group of which nobody was heard: all go on from what they were sent. None without a chain."""
+    core = strategy.core
+    if not isinstance(core, _Chained):
+        return None
+    # A secure sum comes to nothing by itself.
+    return Reply({"*": last_sent(ours)}) if core.mask is None else core.exchange(turn, view, ours)

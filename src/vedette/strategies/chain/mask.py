@@ -17,6 +17,7 @@ from vedette.strategies.base import Reply, Turn, View
 from vedette.strategies.chain import secure
 from vedette.strategies.chain.clip import Clip
 from vedette.strategies.chain.link import Around, Link
+from vedette.strategies.chain.proofs import PROOFS, demand_proven, objections, proven, stacked
 
 __all__ = ["MEMBERS", "STEPS", "WORDS", "Mask"]
 
@@ -92,8 +93,8 @@ class Mask(Link):
     def sent(self, turn: Turn, step: str, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
         """Return what a node sends at a step at which it does no work, and what it keeps."""
         steps: dict[str, Callable[[], tuple[Message, Memory]]] = {
-            "keys": lambda: secure.advertise(turn.node, mine),
-            "shares": lambda: secure.share(inbox, mine, _graph_of(turn), self._assumed),
+            "keys": lambda: self._advertised(turn, mine),
+            "shares": lambda: self._shared(turn, inbox, mine),
             "sum": lambda: self._revealed(inbox, mine),
         }
         ready = step == "keys" or self.takes_part(step, inbox, mine)
@@ -137,8 +138,13 @@ class Mask(Link):
         """Return what an exchange replies after a step, and, after the last one, the view of the sum."""
         if step == "keys":
             keys = _fitting("keys", view, lambda _, table: _are_keys(table))
+            proofs = view.tables(PROOFS)
+            for node, reason in objections(turn, keys, proofs).items():
+                log.warning("answer refused", extra={"node": node, "reason": f"its keys are not shown to be its own: {reason}"})
+                del keys[node]
             message, ours = secure.introduced(keys, ours, _graph_of(turn), self._assumed)
-            return Reply({"*": message}, ours), None
+            tables = {**message.tables, PROOFS: stacked(sorted(keys), proofs)} if proofs else message.tables
+            return Reply({"*": message._replace(tables=tables)}, ours), None
         if step == "shares":
             from vedette.strategies.chain.secure.agreement import SEALED
 
@@ -170,6 +176,15 @@ class Mask(Link):
     def _fixed(self, names: Sequence[str], members: int, around: Around) -> secure.Fixed:
         heaviest = 1.0 if any(link.equal for link in around.links) or around.channels[0].weights == ("",) else self.heaviest
         return secure.Fixed(dict.fromkeys(names, self.limit), members, self.bits, heaviest)
+
+    def _advertised(self, turn: Turn, mine: Memory) -> tuple[Message, Memory]:
+        message, mine = secure.advertise(turn.node, mine)
+        return proven(turn, message), mine
+
+    def _shared(self, turn: Turn, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
+        """Share secrets with those whose keys are shown to be their own."""
+        demand_proven(turn, inbox)
+        return secure.share(inbox, mine, _graph_of(turn), self._assumed)
 
     def _revealed(self, inbox: Message, mine: Memory) -> tuple[Message, Memory]:
         """Give shares away if enough were heard, so that their noise hides each of them."""

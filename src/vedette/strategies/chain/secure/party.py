@@ -16,9 +16,11 @@ learns who took part and the sum of the others, and nothing else. From one that 
 - other keys for different nodes: what a node seals is sealed to the whole roll, so that a neighbour with another roll cannot open it, and
   says so before it sends any words.
 
-It is not safe against an exchange that shows a node nothing but keys of its own making, names nodes that do not exist, or leaves out
-honest ones until corrupt ones are the most: for that, keys would have to be signed by the devices' certificates. One neighbour that seals
-nonsense keeps its neighbours from taking part, and nobody sees what words a dishonest node adds.
+By itself it is not safe against an exchange that shows a node nothing but keys of its own making, or names nodes that do not exist: whoever
+runs the steps has nodes sign their keys with their certificates (`vedette.strategies.chain.proofs`; figure 4 as it is against active
+adversaries, but that thresholds stand in for signatures under the list of who was heard). It is not safe against one that leaves out honest
+nodes until corrupt ones are the most. One neighbour that seals nonsense keeps its neighbours from taking part, and nobody sees what words a
+dishonest node adds.
 
 Secrets come from the operating system, never from seeded streams; the sum does not depend on them. They stand in a node's memory from step
 to step, so whoever reads its checkpoint during a round could unmask it. A node that masks, is killed before its memory is kept, and then
