@@ -84,6 +84,10 @@ def test_every_kind_of_layer_can_be_written() -> None:
             {"name": "it", "kind": "external-attention", "width": 3, "slots": 4},
             {"name": "out", "kind": "flat"},
         ],
+        "periodic": [
+            {"name": "it", "kind": "periodic", "width": 12, "waves": 3, "outputs": 5, "reach": 2.0},
+            {"name": "out", "kind": "flat"},
+        ],
         "pool": [*before, {"name": "it", "kind": "pool", "by": "max"}],
     }
     samples = np.random.default_rng(2).normal(size=(20, 12)).astype(np.float32)
@@ -129,8 +133,8 @@ def test_a_bundle_says_what_it_is(bundles: dict[str, Path]) -> None:
     assert about["detector"]["name"] == "autoencoder"
     assert about["features"][0] == {"name": "s0", "kind": "number", "unit": "bar"}
     assert about["threshold"] > 0
-    assert set(about["sha256"]) == {"weights.safetensors", "model.onnx"}
-    assert set(json.loads((bundles["pca"] / "detector.json").read_text())["sha256"]) == {"weights.safetensors"}
+    assert set(about["sha256"]) == {"weights.safetensors", "model.onnx", "score.onnx"}
+    assert set(json.loads((bundles["pca"] / "detector.json").read_text())["sha256"]) == {"weights.safetensors", "score.onnx"}
 
 
 SCORED = """

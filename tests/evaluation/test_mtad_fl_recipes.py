@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from samples import SENSORS, SKAB_HEADER, put
 from vedette.data.datasets import swat
 from vedette.evaluation.experiment import Experiment
-from vedette.evaluation.recipe import load_recipe
+from vedette.evaluation.recipe import load_recipe, recipe_names
 from vedette.evaluation.report import write_report
 
 SMALL = [
@@ -25,6 +26,15 @@ SMALL = [
     "variants.mtad-fl-mixture.strategy.rounds=2",
 ]
 FEDERATED = ("fedavg", "fedtl", "fedkd", "mtad-fl-mixture", "mtad-fl")
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("mtad-fl-")])
+def test_full_is_the_papers_eighty_passes_of_every_network(name: str) -> None:
+    recipe = load_recipe(name, full=True).under("published")
+    assert recipe.detector.channels == (128, 256, 128)
+    in_rounds = [recipe.strategy, *(recipe.strategy_of(each) for each, variant in recipe.variants.items() if variant.strategy)]
+    assert {strategy.rounds * strategy.epochs for strategy in in_rounds} == {80}
+    assert load_recipe(name).strategy.rounds * load_recipe(name).strategy.epochs < 80
 
 
 def swat_rows(rows: int, attacks: int, seed: int) -> str:

@@ -69,6 +69,7 @@ def test_networks_that_share_layers_start_them_alike():
 
 def test_every_kind_of_layer_holds_what_its_module_holds():
     settings = {"inputs": 3, "outputs": 5, "returns": "steps", "width": 4, "steps": 2, "share": 0.1, "kernel": 3, "squeezed": 2, "slots": 6}
+    settings |= {"waves": 3, "reach": 2.0}
     for kind in LAYERS:
         layers = [{"name": "it", "kind": kind, **settings}]
         held = {name: tuple(t.shape) for name, t in Network(layers).module.state_dict().items() if not name.endswith("num_batches_tracked")}
@@ -112,6 +113,16 @@ def test_external_attention_is_normalised_over_places_and_slots():
         asked /= asked.sum(axis=0)
         asked /= asked.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(found[row], (asked @ held["values"].T).T, rtol=1e-4)
+
+
+def test_each_feature_rides_on_waves_of_its_own():
+    x = np.random.default_rng(0).uniform(-1, 1, size=(5, 4)).astype(np.float32)
+    found, held = ran({"kind": "periodic", "width": 4, "waves": 3, "outputs": 2, "reach": 2.0}, x)
+    assert 1 < np.abs(held["frequencies"]).max() <= 2
+    for feature in range(4):
+        angles = 2 * np.pi * np.outer(x[:, feature], held["frequencies"][feature])
+        by_hand = np.hstack([np.cos(angles), np.sin(angles)]) @ held["weight"][feature] + held["bias"][feature]
+        np.testing.assert_allclose(found[:, :, feature], by_hand, atol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 7])

@@ -11,9 +11,32 @@ from pydantic import Field, PositiveInt, model_validator
 from vedette.detectors.classifier import Classifier
 from vedette.detectors.network import dense
 from vedette.errors import RecipeError
+from vedette.settings import Settings
 from vedette.training.task import Layers
 
-__all__ = ["DualNetwork"]
+__all__ = ["DualNetwork", "Periodic"]
+
+
+class Periodic(Settings):
+    """Periodic embedding of numbers (Gorishniy et al. 2022, section 3.3): cosines and sines of each feature, mixed into channels.
+
+    A network that is given a number as it is learns smooth functions of it; with waves it can tell narrow ranges apart, as trees do.
+    Frequencies and weights are each feature's own, so they tell features apart too, and stay with the node.
+
+    Parameters
+    ----------
+    waves
+        Frequencies of each feature.
+    channels
+        That each feature becomes.
+    reach
+        First frequencies are drawn from this far on both sides of 0, in periods for a scaled value of 1. The higher, the narrower the
+        ranges that are told apart, and the sooner rows are learned by heart.
+    """
+
+    waves: int = Field(default=16, ge=1)
+    channels: int = Field(default=8, ge=1)
+    reach: float = Field(default=7.0, gt=0)
 
 
 class DualNetwork(Classifier):
@@ -21,7 +44,7 @@ class DualNetwork(Classifier):
 
     Both have blocks of convolution, batch norm and ReLU. The Local network pools the largest value of each channel. The Transfer
     network weighs its channels after the first two blocks (squeeze-excitation), asks a memory after the third (external attention) and
-    pools means.
+    pools means, unless `pool` says otherwise.
 
     Parameters
     ----------
@@ -33,6 +56,11 @@ class DualNetwork(Classifier):
         features only.
     steps
         With ``"time"``: rows that a sample holds where they stand in its columns already (recipe key ``lags``); else the window's.
+    periodic
+        With ``"features"``: what each feature becomes before the first convolution; not in the paper, which has none.
+    pool
+        What the Transfer network makes of each channel in the end: its ``"mean"``, as published, or its largest value (``"max"``), so
+        that one feature that stands out is not lost among many that do not.
     channels, kernels
         Of the three convolutions; kernels are odd, so that what goes in is as long as what comes out.
     reduction
@@ -46,6 +74,8 @@ class DualNetwork(Classifier):
     scored_by: Literal["transfer", "local"] = "transfer"
     convolve: Literal["features", "time"] = "features"
     steps: int | None = Field(default=None, ge=1)
+    periodic: Periodic | None = None
+    pool: Literal["mean", "max"] = "mean"
     channels: tuple[PositiveInt, PositiveInt, PositiveInt] = (128, 256, 128)
     kernels: tuple[PositiveInt, PositiveInt, PositiveInt] = (7, 5, 3)
     reduction: int = Field(default=16, ge=1)
@@ -60,6 +90,8 @@ class DualNetwork(Classifier):
         if self.convolve == "time" and (self.steps or self.window.size) < 2:
             # Over a single place external attention says the same of everything.
             raise ValueError("convolving over time needs more than one row: a window, such as window = 30 (or 'steps')")
+        if self.periodic is not None and self.convolve == "time":
+            raise ValueError("'periodic' is for convolutions over features (convolve = 'features')")
         if self.steps is not None and (self.convolve == "features" or self.window.size > 1):
             raise ValueError("'steps' is for samples whose columns hold several rows: convolve = 'time' and a window of 1")
         return self
@@ -69,6 +101,8 @@ class DualNetwork(Classifier):
         return self.scored_by
 
     def networks(self, features: int) -> Mapping[str, Layers]:
+        if self.periodic is not None:
+            return self._both(self._embedded(features, self.periodic), self.periodic.channels)
         steps = 1 if self.convolve == "features" else self.steps or self.window.size
         if features % steps:
             raise RecipeError(f"samples of {features} values do not hold {steps} rows each; 'steps' must be as many as 'lags' put there")
@@ -76,7 +110,15 @@ class DualNetwork(Classifier):
         if self.convolve == "time":
             shape.append({"name": "channels", "kind": "turn"})
         inputs = features // steps if self.convolve == "time" else 1
-        return {"transfer": [*shape, *self._transfer(inputs)], "local": [*shape, *self._local(inputs)]}
+        return self._both(shape, inputs)
+
+    def _both(self, begin: Layers, inputs: int) -> Mapping[str, Layers]:
+        """Return both networks, given the layers that make the channels and how many these are."""
+        return {"transfer": [*begin, *self._transfer(inputs)], "local": [*begin, *self._local(inputs)]}
+
+    def _embedded(self, features: int, periodic: Periodic) -> Layers:
+        waves = {"width": features, "waves": periodic.waves, "outputs": periodic.channels, "reach": periodic.reach}
+        return [{"name": "embedding", "kind": "periodic", **waves}, {"name": "embedding-relu", "kind": "relu"}]
 
     def _blocks(self, inputs: int) -> list[list[dict[str, Any]]]:
         blocks = []
@@ -100,5 +142,5 @@ class DualNetwork(Classifier):
             for place, width in enumerate(self.channels[:2], 1)
         ]
         attention = {"name": "attention", "kind": "external-attention", "width": self.channels[-1], "slots": self.slots}
-        pool = {"name": "pool", "kind": "pool", "by": "mean"}
+        pool = {"name": "pool", "kind": "pool", "by": self.pool}
         return [*one, squeezes[0], *two, squeezes[1], *three, attention, pool, *dense("head", self.channels[-1], 1, None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from vedette.training.layers import TINY, Layer
 from vedette.training.layout import layout_of
 from vedette.training.task import Layers
 
-__all__ = ["OnnxNetwork", "halved", "halves", "onnx_of", "quantised"]
+__all__ = ["OnnxNetwork", "halved", "halves", "onnx_module", "onnx_of", "quantised", "session_of"]
 
 OPSET, IR = 17, 8
 LARGEST = 512 * 2**20
@@ -138,6 +139,21 @@ def _attention(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
     graph.add("Transpose", f"{name}.out", perm=[0, 2, 1])
 
 
+def _periodic(graph: Graph, name: str, layer: Layer, arrays: Arrays) -> None:
+    graph.add("Unsqueeze", name, graph.keep(f"{name}.axis", np.array([2])))
+    graph.add("Mul", name, graph.keep(f"{name}.frequencies", np.float32(2 * math.pi) * arrays["frequencies"]))
+    angles = graph.at
+    graph.add("Sin", name)
+    sines, graph.at = graph.at, angles
+    graph.add("Cos", name)
+    graph.add("Concat", name, sines, axis=2)
+    graph.add("Transpose", f"{name}.in", perm=[1, 0, 2])
+    graph.add("MatMul", name, graph.keep(f"{name}.weight", arrays["weight"]))
+    graph.add("Add", name, graph.keep(f"{name}.bias", arrays["bias"][:, None]))
+    graph.add("Transpose", f"{name}.out", perm=[1, 2, 0])
+    graph.ranked = 3
+
+
 def _element(kind: str) -> Callable[[Graph, str, Layer, Arrays], None]:
     return lambda graph, name, layer, arrays: graph.add(kind, name)
 
@@ -149,6 +165,7 @@ _BUILT: Mapping[str, Callable[[Graph, str, Layer, Arrays], None]] = {
     "conv": _conv,
     "squeeze-excitation": _squeeze,
     "external-attention": _attention,
+    "periodic": _periodic,
     "pool": _pool,
     "relu": _element("Relu"),
     "leaky-relu": lambda graph, name, layer, arrays: graph.add("LeakyRelu", name, alpha=layer.get("slope", 0.01)),
@@ -179,7 +196,7 @@ def onnx_of(layers: Layers, vector: Vector, width: int) -> bytes:
     MissingExtra
         onnx is not installed.
     """
-    onnx = _onnx()
+    onnx = onnx_module()
     graph, held = Graph(onnx), layout_of(layers).arrays(vector)
     for layer in layers:
         name = str(layer["name"])
@@ -204,7 +221,7 @@ def quantised(model: bytes) -> bytes:
     MissingExtra
         onnx is not installed.
     """
-    _onnx()
+    onnx_module()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -229,7 +246,7 @@ def halved(model: bytes) -> bytes:
     MissingExtra
         onnx is not installed.
     """
-    onnx = _onnx()
+    onnx = onnx_module()
     held = onnx.ModelProto.FromString(model)
     graph, casts = held.graph, []
     for tensor in graph.initializer:
@@ -261,6 +278,31 @@ def halves(array: Array, name: str) -> Array:
     return rounded
 
 
+def session_of(model: bytes, width: int, where: str, kind: str) -> Any:
+    """Return an ONNX Runtime session, with one thread, of a model that takes [n, width] of a kind of number and gives one array.
+
+    Raises
+    ------
+    CheckpointError
+        It is no model, or not one for such samples.
+    """
+    import onnxruntime
+
+    if len(model) > LARGEST:
+        raise CheckpointError(f"{where}: {len(model):,} bytes are no model of ours")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+        (taken,), (_,) = session.get_inputs(), session.get_outputs()
+    except Exception as error:  # ONNX Runtime raises a family of its own, without a base
+        raise CheckpointError(f"{where} is no model that can be run: {str(error).splitlines()[0][:200]}") from None
+    if taken.type != f"tensor({kind})" or taken.shape[1:] != [width]:
+        raise CheckpointError(f"{where} takes {taken.shape[1:]} values of {taken.type}, this detector's samples have {width}")
+    return session
+
+
 class OnnxNetwork:
     """A network that ONNX Runtime runs, with one thread.
 
@@ -280,21 +322,8 @@ class OnnxNetwork:
     """
 
     def __init__(self, model: bytes, width: int, where: str) -> None:
-        import onnxruntime
-
-        if len(model) > LARGEST:
-            raise CheckpointError(f"{where}: {len(model):,} bytes are no model of ours")
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-        settings.log_severity_level = 4
-        try:
-            self._session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-            (taken,), (given,) = self._session.get_inputs(), self._session.get_outputs()
-        except Exception as error:  # ONNX Runtime raises a family of its own, without a base
-            raise CheckpointError(f"{where} is no model that can be run: {str(error).splitlines()[0][:200]}") from None
-        if taken.type != "tensor(float)" or taken.shape[1:] != [width]:
-            raise CheckpointError(f"{where} takes {taken.shape[1:]} values of {taken.type}, this detector's samples have {width}")
-        self._taken, self._given, self._where = taken.name, given.name, where
+        self._session = session_of(model, width, where, "float")
+        self._taken, self._given, self._where = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name, where
 
     def forward(self, samples: Array) -> Array:
         """Run [n, width] float32 through the network."""
@@ -305,7 +334,14 @@ class OnnxNetwork:
         return outputs
 
 
-def _onnx() -> Any:
+def onnx_module() -> Any:
+    """Return onnx, which writes models.
+
+    Raises
+    ------
+    MissingExtra
+        It is not installed.
+    """
     try:
         import onnx
     except ImportError:

@@ -158,6 +158,24 @@ def _attend(module: Any, x: Tensor) -> Tensor:
     return answered.transpose(1, 2)
 
 
+def _waves(layer: Layer) -> Sequence[Held]:
+    width, waves, outputs = layer["width"], layer["waves"], layer["outputs"]
+    bound = 1 / math.sqrt(2 * waves)
+    return (
+        Held("frequencies", (width, waves), bound=layer["reach"]),
+        Held("weight", (width, 2 * waves, outputs), bound=bound),
+        Held("bias", (width, outputs), bound=bound),
+    )
+
+
+def _embed(module: Any, x: Tensor) -> Tensor:
+    """Let each value ride on waves of its own, and mix these into channels (Gorishniy et al. 2022, eqs. 1 and 4)."""
+    angles = 2 * math.pi * module.frequencies * x.unsqueeze(2)
+    waves = needs_torch().cat([angles.cos(), angles.sin()], dim=2)
+    mixed: Tensor = (waves.transpose(0, 1) @ module.weight + module.bias.unsqueeze(1)).permute(1, 2, 0)
+    return mixed
+
+
 LAYERS: Mapping[str, LayerKind] = {
     # On samples of steps a dense layer works on each step by itself ("time-distributed").
     "dense": LayerKind(lambda layer: needs_torch().nn.Linear(layer["inputs"], layer["outputs"]), _dense),
@@ -166,6 +184,8 @@ LAYERS: Mapping[str, LayerKind] = {
     "conv": LayerKind(_conv_module, lambda layer: _weighted(layer["inputs"], layer["outputs"], layer["kernel"])),
     "squeeze-excitation": LayerKind(lambda layer: _module(_squeeze, _squeezed(layer)), _squeezed),
     "external-attention": LayerKind(lambda layer: _module(_attend, _attended(layer)), _attended),
+    # Each value of a flat sample becomes channels by weights of its own: values with channels come out.
+    "periodic": LayerKind(lambda layer: _module(_embed, _waves(layer)), _waves),
     # Channels of values become one vector: the largest of each channel, or the mean.
     "pool": LayerKind(lambda layer: _module(lambda _, x: x.amax(dim=2) if layer["by"] == "max" else x.mean(dim=2))),
     "batch-norm": LayerKind(lambda layer: needs_torch().nn.BatchNorm1d(layer["width"]), _batch_norm),
