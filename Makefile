@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process: two threads on two busy cores can be ten times slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo fleet-demo test fuzz check format proof install clean
+.PHONY: demo fleet-demo live-demo test fuzz check format proof install clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -23,6 +23,9 @@ fleet-demo: install    ## a coordinator and five nodes, then five peers: real pr
 
 # Three at a time, also on two cores: federations wait more than they compute. Each begins with a third of the tests, file after file, so
 # that what a file's tests share is made once; who is done first takes half of what another has left.
+live-demo: install     ## a sentry at work: Mosquitto, pumps with faults, a federation beside it, incidents in the terminal
+	$(BIN)/python tools/live_demo.py
+
 test: install          ## all tests; those on real data need VEDETTE_DATA
 	$(BIN)/pytest -n 3 --dist worksteal
 

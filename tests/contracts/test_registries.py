@@ -22,6 +22,10 @@ from vedette.data.scalers import SCALERS, NumberScaler
 from vedette.data.simulate import DEVICES, Device
 from vedette.detectors.base import DETECTORS, Detector
 from vedette.detectors.threshold import THRESHOLDS, Threshold
+from vedette.edge.actions import ACTIONS, Action
+from vedette.edge.calibration import CALIBRATIONS, Calibration
+from vedette.edge.sinks.base import SINKS, Sink
+from vedette.edge.sources.base import SOURCES, Source
 from vedette.evaluation.methods import METHODS
 from vedette.registry import Registry
 from vedette.runtimes.topology import TOPOLOGIES, Topology
@@ -34,8 +38,10 @@ from vedette.training.task import Trainer
 from vedette.training.trainers import TRAINERS
 
 SUITES = {
+    "action": "edge/test_responses.py",
     "aggregator": "contracts/test_aggregators.py",
     "attack": "strategies/test_attacks.py",
+    "calibration": "edge/test_calibration.py",
     "data set": "contracts/test_loaders.py",
     "detector": "contracts/test_detectors.py",
     "device": "data/test_simulate.py",
@@ -46,6 +52,8 @@ SUITES = {
     "rebalancer": "contracts/test_rebalancers.py",
     "query": "contracts/test_queries.py",
     "scaler": "contracts/test_scalers.py",
+    "sink": "edge/test_sinks.py",
+    "source": "contracts/test_sources.py",
     "strategy": "contracts/test_strategies.py",
     "threshold": "contracts/test_thresholds.py",
     "topology": "runtimes/test_topology.py",
@@ -60,6 +68,10 @@ BASES = [
     (REBALANCERS, Rebalancer),
     (SCALERS, NumberScaler),
     (DETECTORS, Detector),
+    (CALIBRATIONS, Calibration),
+    (SOURCES, Source),
+    (SINKS, Sink),
+    (ACTIONS, Action),
     (DEVICES, Device),
     (THRESHOLDS, Threshold),
     (AGGREGATORS, Aggregator),

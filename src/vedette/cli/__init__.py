@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from vedette.cli import compare, coordinator, data, explain, export, keys, leak, node, peer, policy, recipes, run, score, worker
+from vedette.cli import ack, compare, coordinator, data, explain, export, keys, leak, node, peer, policy, recipes, run, score, watch, worker
 from vedette.errors import VedetteError
 from vedette.version import __version__
 
@@ -30,6 +30,9 @@ app.command("leak")(leak.leak)
 app.command("export")(export.export)
 app.command("explain")(explain.explain)
 app.command("score")(score.score)
+app.command("watch")(watch.watch)
+app.command("incidents")(ack.incidents)
+app.command("ack")(ack.ack)
 app.command("worker")(worker.worker)
 app.add_typer(keys.app, name="keys")
 app.add_typer(policy.app, name="policy")

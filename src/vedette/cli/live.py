@@ -1,4 +1,4 @@
-"""A federation as it runs, drawn on the terminal."""
+"""What goes on, drawn on the terminal; and a federation as it is seen there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vedette.runtimes.mesh.status import Status
 
-__all__ = ["drawing", "is_drawn", "view"]
+__all__ = ["ROOM", "drawing", "duration", "is_drawn", "view"]
 
 STYLES = {"refused": "red", "late": "yellow", "gone": "red", "working": "cyan", "answered": "green", "there": "", "done": "green"}
 """How nodes may stand, those to look at first."""
@@ -40,26 +40,26 @@ def is_drawn(quiet: bool) -> bool:
 
 
 @contextmanager
-def drawing(status: Callable[[], Status]) -> Iterator[None]:
-    """Draw a run below whatever is written meanwhile; its last view stays.
+def drawing(seen: Callable[[int, float], RenderableType]) -> Iterator[None]:
+    """Draw what goes on below whatever is written meanwhile; its last view stays.
 
     Parameters
     ----------
-    status
-        Tells where it stands; asked in a thread of its own.
+    seen
+        Says what there is to see, for the terminal's width and the seconds since it began; asked in a thread of its own.
     """
     from rich.live import Live
 
     terminal, begin = console(error=True), time.monotonic()
 
     def look() -> RenderableType:
-        return view(status(), terminal.width, time.monotonic() - begin)
+        return seen(terminal.width, time.monotonic() - begin)
 
     handlers = [handler for handler in logging.getLogger("vedette").handlers if isinstance(handler, logging.StreamHandler)]
     before = [handler.setStream(_Above(terminal)) for handler in handlers]
     try:
         # The standard output may go to a file, and is left to it.
-        with Live(get_renderable=look, console=terminal, refresh_per_second=EVERY, redirect_stdout=False):
+        with Live(get_renderable=look, console=terminal, refresh_per_second=EVERY, redirect_stdout=sys.stdout.isatty()):
             yield
     finally:
         for handler, stream in zip(handlers, before, strict=True):
@@ -105,7 +105,7 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
         rows.append(("run", bar))
     if status.asked:
         then = f"{status.quorum} needed" if status.quorum else "goes on without the others"
-        left = "" if math.isnan(status.left) else f", {then} at the deadline in {_time(status.left)}"
+        left = "" if math.isnan(status.left) else f", {then} at the deadline in {duration(status.left)}"
         rows.append(("heard", _line(f"{status.heard} of {status.asked}{left}")))
     if losses := status.losses:
         rows.append(("loss", _line(f"{losses[-1]:<8.3g} {_spark(losses, room // 2)}")))
@@ -125,7 +125,7 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
     for row in rows:
         table.add_row(*row)
     who = status.name if status.name == status.party else f"{status.party} {status.name}"
-    title = f"{who}, run {status.run_name}, {_time(seconds)}"
+    title = f"{who}, run {status.run_name}, {duration(seconds)}"
     return Group(Rule(Text(title, "bold"), align="left", style="dim"), table)
 
 
@@ -166,6 +166,7 @@ def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say a time as ``"m:ss"`` or ``"h:mm:ss"``."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

@@ -42,6 +42,7 @@ DETECTORS: Registry[type[Detector]] = Registry(
         "ocsvm": "vedette.detectors.baselines:OneClassSvm",
         "pca": "vedette.detectors.classical:Pca",
         "vae": "vedette.detectors.baselines:Vae",
+        "svm": "vedette.detectors.support_vectors:SupportVectors",
         "se-ea-edn": "vedette.detectors.dual_network:DualNetwork",
         "variance-distance": "vedette.detectors.classical:VarianceDistance",
     },
@@ -242,13 +243,27 @@ class Detector(Settings, ABC):
     @property
     def threshold_(self) -> float:
         """A row that scores above it is an anomaly."""
-        memory, whose = self.memory, "own." if self.threshold.fit == "local" else ""
-        if f"{whose}scores.sketch" not in memory:
-            raise DetectorMisused("this detector is not calibrated: it saw no normal row to set a threshold by")
-        moments = Moments.from_table(np.asarray(memory[f"{whose}scores.moments"]))
         # A tail is not fitted anew for each row of a live source.
-        sketch = memory[f"{whose}scores.sketch"]
-        return self.derived("threshold", sketch, lambda table: self.threshold.value(moments, Sketch.from_table(np.asarray(table))))
+        sketch = self.memory.get(f"{self._whose}scores.sketch")
+        return self.derived("threshold", sketch, lambda _: self.threshold.value(*self.calibration_scores))
+
+    @property
+    def calibration_scores(self) -> tuple[Moments, Sketch]:
+        """Moments and quantiles of the scores that the threshold is set by.
+
+        Raises
+        ------
+        DetectorMisused
+            Not fitted or not calibrated yet.
+        """
+        if f"{self._whose}scores.sketch" not in self.memory:
+            raise DetectorMisused("this detector is not calibrated: it saw no normal row to set a threshold by")
+        moments, sketch = (np.asarray(self.memory[f"{self._whose}scores.{name}"]) for name in ("moments", "sketch"))
+        return Moments.from_table(moments), Sketch.from_table(sketch)
+
+    @property
+    def _whose(self) -> str:
+        return "own." if self.threshold.fit == "local" else ""
 
     @property
     def decision_scores_(self) -> Array:

@@ -12,6 +12,7 @@ import numpy as np
 
 from vedette.data.table import Table
 from vedette.detectors.base import DETECTORS, Detector
+from vedette.detectors.fused import OnnxScore, fused
 from vedette.detectors.graph import OnnxNetwork, onnx_of
 from vedette.detectors.network import NetworkDetector
 from vedette.errors import CheckpointError, DataUnusable, DetectorMisused, MissingExtra, VedetteError
@@ -22,10 +23,10 @@ from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.pruning import compacted
 from vedette.version import __version__
 
-__all__ = ["FILES", "Engine", "Parity", "load_bundle", "model_of", "parity", "save_bundle"]
+__all__ = ["FILES", "Engine", "Parity", "digest_of", "load_bundle", "load_score", "model_of", "parity", "save_bundle"]
 
 SCHEMA = "vedette.bundle/1"
-ABOUT, WEIGHTS, MODEL = FILES = "detector.json", "weights.safetensors", "model.onnx"
+ABOUT, WEIGHTS, MODEL, SCORE = FILES = "detector.json", "weights.safetensors", "model.onnx", "score.onnx"
 MADE_UP = 2048
 LIVE_ROWS = 8
 """Rows that NumPy runs through a network at once where memory is what is short."""
@@ -68,8 +69,13 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
     write_memory(folder / WEIGHTS, kept)
     files = [WEIGHTS]
     if isinstance(detector, NetworkDetector):
-        write_atomic(folder / MODEL, model_of(detector) if model is None else model)
+        model = model_of(detector) if model is None else model
+        write_atomic(folder / MODEL, model)
         files.append(MODEL)
+    whole = _fused(detector, model)
+    if whole is not None:
+        write_atomic(folder / SCORE, whole)
+        files.append(SCORE)
     about = {
         "schema": SCHEMA,
         "vedette": __version__,
@@ -81,6 +87,14 @@ def save_bundle(detector: Detector, folder: Path, provenance: Mapping[str, Any] 
         "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
     }
     write_atomic(folder / ABOUT, json.dumps(about, indent=1))
+
+
+def _fused(detector: Detector, model: bytes | None) -> bytes | None:
+    try:
+        return fused(detector, model)
+    except MissingExtra:
+        # Detectors without a network are stored, and scored, without onnx too.
+        return None
 
 
 def model_of(detector: NetworkDetector) -> bytes:
@@ -95,7 +109,7 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
     Parameters
     ----------
     folder
-        With ``detector.json``, ``weights.safetensors`` and, for networks, ``model.onnx``.
+        With ``detector.json``, ``weights.safetensors``, for networks ``model.onnx``, and perhaps ``score.onnx``.
     engine
         What runs a network: ONNX Runtime, which the base install has; torch, by ``weights.safetensors``; or NumPy, by the same, in the
         least memory (dense networks only).
@@ -144,6 +158,41 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
     return detector
 
 
+def load_score(folder: Path, detector: Detector) -> OnnxScore | None:
+    """Read the graph of a bundle that makes scores of raw values; None if it has none (`vedette.detectors.fused.fused`).
+
+    Parameters
+    ----------
+    folder
+        The bundle.
+    detector
+        What `load_bundle` made of it: the graph must score as it does.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_bundle`.
+    """
+    about = _about(folder)
+    if SCORE not in about["sha256"]:
+        return None
+    content = _read(folder / SCORE)
+    if hashlib.sha256(content).hexdigest() != about["sha256"][SCORE]:
+        raise CheckpointError(f"{folder}: {SCORE} does not match its checksum; copy the bundle again")
+    return OnnxScore(content, detector, str(folder / SCORE))
+
+
+def digest_of(folder: Path) -> str:
+    """Return the SHA-256 of a bundle's ``detector.json``, which holds those of its other files.
+
+    Raises
+    ------
+    CheckpointError
+        It cannot be read.
+    """
+    return hashlib.sha256(_read(folder / ABOUT)).hexdigest()
+
+
 def _about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(_read(folder / ABOUT).decode("utf-8"))
@@ -154,8 +203,7 @@ def _about(folder: Path) -> dict[str, Any]:
     if about["schema"] != SCHEMA:
         raise CheckpointError(f"{folder}: written in the format '{about['schema']:.60}', this version reads '{SCHEMA}'")
     sums = about.get("sha256")
-    known = {WEIGHTS} | ({MODEL} if isinstance(sums, dict) and MODEL in sums else set())
-    if not isinstance(sums, dict) or set(sums) != known or not isinstance(about.get("detector"), dict):
+    if not isinstance(sums, dict) or not {WEIGHTS} <= set(sums) <= {WEIGHTS, MODEL, SCORE} or not isinstance(about.get("detector"), dict):
         raise CheckpointError(f"{folder / ABOUT} does not say which files belong to the bundle, or what it is")
     return about
 

@@ -15,7 +15,7 @@ from vedette.message import Array
 from vedette.registry import Registry
 from vedette.settings import Settings, named
 
-__all__ = ["THRESHOLDS", "AnyThreshold", "Conformal", "Fixed", "MeanStd", "PeaksOverThreshold", "Quantile", "Threshold"]
+__all__ = ["THRESHOLDS", "AnyThreshold", "Conformal", "Fixed", "MeanStd", "PeaksOverThreshold", "Quantile", "Threshold", "pareto"]
 
 
 class Threshold(Settings, ABC):
@@ -174,13 +174,13 @@ class PeaksOverThreshold(Threshold):
         excess, counts = sketch.middles[beyond] - begin, sketch.counts[beyond]
         if not counts.sum() or self.rate >= counts.sum() / rows:
             return sketch.quantile(max(self.start, 1 - self.rate))
-        shape, scale = _pareto(excess, counts)
+        shape, scale = pareto(excess, counts)
         often = self.rate * rows / counts.sum()
         away = -scale * math.log(often) if abs(shape) < 1e-6 else scale / shape * (often**-shape - 1)
         return begin + away
 
 
-def _pareto(excess: Array, counts: Array) -> tuple[float, float]:
+def pareto(excess: Array, counts: Array) -> tuple[float, float]:
     """Fit a generalised Pareto distribution by maximum likelihood, along the one parameter that is left (Grimshaw 1993): shape, scale."""
     mean, most = float(np.average(excess, weights=counts)), float(excess.max())
 
