@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, permutations, repeat
+from itertools import accumulate, islice, repeat
 from typing import Any
 
 import numpy as np
@@ -64,22 +64,24 @@ MIX_LEFT, MIX_RIGHT = np.uint32(0xCA01F9DD), np.uint32(0x4973F715)
 def _states(seeds: Any) -> Any:
     """Return ``SeedSequence(seed).generate_state(4, uint64)`` of many seeds, [seeds, 4]."""
 
-    def hashed(values: Any, constant: int, multiplier: int) -> Any:
-        values = values ^ np.uint32(constant)
-        values *= np.uint32(_times(constant, multiplier))
+    def hashed(values: Any, constants: Sequence[int], multiplier: int) -> Any:
+        """Hash rows of words [rows, seeds], each with a constant of its own."""
+        column = np.array(constants, dtype=np.uint32)[:, None]
+        values = values ^ column
+        values *= column * np.uint32(multiplier)
         values ^= values >> np.uint32(16)
         return values
 
-    low, high = (seeds & 0xFFFFFFFF).astype(np.uint32), (seeds >> 32).astype(np.uint32)
-    constants = accumulate(repeat(MULTIPLY_A, 15), _times, initial=A)
-    pool = [hashed(word, next(constants), MULTIPLY_A) for word in (low, high, np.zeros_like(low), np.zeros_like(low))]
-    for source, place in permutations(range(4), 2):
-        mixed = MIX_LEFT * pool[place] - MIX_RIGHT * hashed(pool[source], next(constants), MULTIPLY_A)
-        pool[place] = mixed ^ (mixed >> np.uint32(16))
-    words = np.empty((len(low), 8), dtype="<u4")
-    for place, constant in enumerate(accumulate(repeat(MULTIPLY_B, 7), _times, initial=B)):
-        words[:, place] = hashed(pool[place % 4], constant, MULTIPLY_B)
-    return words.view("<u8").astype(np.uint64)
+    chain = accumulate(repeat(MULTIPLY_A, 15), _times, initial=A)
+    words = np.zeros((4, len(seeds)), dtype=np.uint32)
+    words[0], words[1] = seeds & 0xFFFFFFFF, seeds >> 32
+    pool = hashed(words, list(islice(chain, 4)), MULTIPLY_A)
+    for source in range(4):
+        others = [place for place in range(4) if place != source]
+        mixed = MIX_LEFT * pool[others] - MIX_RIGHT * hashed(pool[source], list(islice(chain, 3)), MULTIPLY_A)
+        pool[others] = mixed ^ (mixed >> np.uint32(16))
+    found = hashed(pool[np.arange(8) % 4], list(accumulate(repeat(MULTIPLY_B, 7), _times, initial=B)), MULTIPLY_B)
+    return np.ascontiguousarray(found.T).astype("<u4").view("<u8").astype(np.uint64)
 
 
 def _times(one: int, other: int) -> int:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from conftest import correlated
+from vedette.data.fleet import Fleet
 from vedette.detectors.autoencoder import Autoencoder
+from vedette.errors import RecipeError
+from vedette.runtimes.base import plan_of
+from vedette.runtimes.local import LocalRuntime
+from vedette.strategies.fedavg import FedAvg
 from vedette.training.cohort import trainer as cohort
+from vedette.training.cohort.device import DeviceStack
 from vedette.training.cohort.slot import Shape
 from vedette.training.cohort.stack import Stack
 from vedette.training.cohort.trainer import CohortTrainer
@@ -25,7 +32,7 @@ def stepped(optimiser: Optimiser) -> np.ndarray:
     stack = Stack(DENSE, 3, 8, "mse", optimiser)
     stack.weights[:] = rng.normal(size=stack.weights.shape) * 0.3
     for _ in range(20):
-        stack.step(rng.normal(size=(3, 8, 5)).astype(np.float32), None, 1 / 8, 0.01)
+        stack.step(rng.normal(size=(3, 8, 5)).astype(np.float32), None, 8, 0.01)
     return stack.weights.copy()
 
 
@@ -34,6 +41,87 @@ def test_adam_is_the_same_without_torch(optimiser: Optimiser, monkeypatch: pytes
     by_torch = stepped(optimiser)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert np.allclose(stepped(optimiser), by_torch, atol=1e-6)
+
+
+def devices() -> list[Any]:
+    import torch
+
+    return ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+
+
+OPTIMISERS = [
+    Optimiser(name="sgd"),
+    Optimiser(name="sgd", momentum=0.9, decay=0.1),
+    Optimiser(decay=0.1),
+    Optimiser(name="adamw", decay=0.1),
+]
+
+
+@pytest.mark.parametrize("device", devices())
+@pytest.mark.parametrize("optimiser", OPTIMISERS, ids=lambda each: each.name)
+@pytest.mark.parametrize("loss", ["mse", "mae", "cross-entropy"])
+def test_a_device_trains_as_numpy_does(device: str, optimiser: Optimiser, loss: str) -> None:
+    """Ragged batches, batches of other sizes, a pull towards an anchor, and a state that goes on."""
+    dense = DENSE if loss != "cross-entropy" else [*DENSE[:3], Dense(6, 3, "relu"), Dense(3, 1)]
+    parts = dense, 3, 8, loss, optimiser
+    found = []
+    for stack in (Stack(*parts), DeviceStack(*parts, device)):
+        rng = np.random.default_rng(0)
+        start = rng.normal(size=(3, stack.weights.shape[1])).astype(np.float32) * 0.3
+        stack.begin(start, {name: np.full_like(start, 1e-3) for name in stack.state}, 2)
+        fits = []
+        for number, rows in enumerate((8, 8, 6, 8, 8, 6)):
+            inputs = rng.normal(size=(3, 8, 5)).astype(np.float32)[:, :rows]
+            labels = rng.integers(0, 2, (3, 8)).astype(np.float32)[:, :rows] if loss == "cross-entropy" else None
+            held = np.array([rows, rows - 1, 2]) if number == 2 else rows
+            fits.append(stack.step(inputs, labels, held, 0.02 / (number + 1), (0.1, start) if number > 3 else None))
+        assert stack.steps == 8
+        assert stack.finite().all()
+        found.append((np.array(fits), stack.weights.copy(), {name: kept.copy() for name, kept in stack.state.items()}))
+    (fits, weights, state), (fits_there, weights_there, state_there) = found
+    assert np.allclose(fits, fits_there, rtol=1e-5)
+    assert np.allclose(weights, weights_there, atol=1e-6)
+    assert all(np.allclose(state[name], state_there[name], atol=1e-6) for name in state)
+
+
+@pytest.mark.parametrize("device", devices())
+def test_rounds_on_a_device_end_with_the_same_weights(device: str) -> None:
+    fleet = Fleet.of({f"n{rows}": correlated(rows, 5, rows) for rows in (40, 33, 64, 64)})
+    detector, ends = Autoencoder(hidden=(3,), optimiser=Optimiser(rate=0.01, batch=16)), []
+    for trainer in (CohortTrainer(), CohortTrainer(device=device)):
+        outcome = LocalRuntime(fleet).run(plan_of(detector, FedAvg(rounds=3), 7, trainer=trainer))
+        ends.append(np.stack([memory["network.model"] for memory in outcome.memories.values()]))
+    assert np.allclose(*ends, atol=1e-6)
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match="no CUDA device here"):
+        LocalRuntime(Fleet.of({"n": correlated(40, 4, 0)})).run(
+            plan_of(Autoencoder(hidden=(2,)), FedAvg(rounds=1), 7, trainer=CohortTrainer(device="cuda"))
+        )
+
+
+def test_what_a_node_comes_to_does_not_depend_on_who_holds_less() -> None:
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(3, 8, 5)).astype(np.float32)
+    for loss in ("mse", "mae"):
+        found = []
+        for held in (8, np.array([8, 5, 1])):
+            stack = Stack(DENSE, 3, 8, loss, Optimiser(name="sgd"))
+            stack.begin(np.linspace(-0.5, 0.5, stack.weights.shape[1], dtype=np.float32), {}, 0)
+            found.append((stack.step(inputs, None, held, 0.1)[0], stack.weights[0].copy()))
+        assert found[0][0] == found[1][0]
+        assert np.array_equal(found[0][1], found[1][1])
+
+
+def test_weights_that_are_large_are_not_taken_for_infinite() -> None:
+    stack = Stack(DENSE, 3, 8, "mse", Optimiser(name="sgd"))
+    stack.weights[:] = 1
+    stack.weights[0], stack.weights[1, 3] = 1e38, np.nan
+    assert stack.finite().tolist() == [True, False, True]
 
 
 def test_a_gradient_reaches_every_activation() -> None:
@@ -59,7 +147,7 @@ def test_a_gradient_reaches_every_activation() -> None:
     stack = Stack(DENSE, 1, 8, "mse", Optimiser(name="sgd"))
     stack.weights[0] = start
     before = stack.weights[0].astype(np.float64)
-    assert stack.step(x, None, 1 / 8, 1.0)[0] == pytest.approx(loss(before), rel=1e-5)
+    assert stack.step(x, None, 8, 1.0)[0] == pytest.approx(loss(before), rel=1e-5)
     tiny = np.eye(len(start)) * 1e-5
     slopes = np.array([(loss(before + step) - loss(before - step)) / 2e-5 for step in tiny])
     assert np.allclose(before - stack.weights[0], slopes, atol=2e-6)

@@ -153,6 +153,11 @@ class Answered(NamedTuple):
     vectors: Mapping[str, Vector]
     facts: Mapping[str, Array]
 
+    def first(self) -> Message:
+        """Return what the first of them answers."""
+        vectors = {name: Vector(stacked.values[0], stacked.layout) for name, stacked in self.vectors.items()}
+        return Message(vectors, facts={name: float(values[0]) for name, values in self.facts.items()})
+
     def each(self) -> Iterator[tuple[str, Message]]:
         """Yield node by node what it answers."""
         for place, node in enumerate(self.nodes):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vedette.errors import MissingExtra
 from vedette.message import Array
+from vedette.training.cohort.quick import adam_of, quick_of, torch_if_any
+from vedette.training.cohort.stacked import Stacked, state_of
 from vedette.training.dense import Dense, logistic, parameters, pass_back, places_of
-from vedette.training.layers import needs_torch
-from vedette.training.rates import BETA, BETA2, EPSILON
 from vedette.training.task import Optimiser
 
 __all__ = ["Stack"]
@@ -25,71 +23,52 @@ LANES = 64
 """Parameters of a node are filled up to a multiple of so many."""
 
 
-class Stack:
-    """Networks of the same shape, [nodes] of them, and their training.
-
-    Parameters
-    ----------
-    dense
-        Layers of each; the last has no activation.
-    nodes
-        How many.
-    batch
-        Rows of a step.
-    loss
-        ``"cross-entropy"`` of one logit, ``"mse"`` or ``"mae"`` of outputs against inputs.
-    optimiser
-        How weights move.
-
-    Attributes
-    ----------
-    weights
-        [nodes, parameters] float32.
-    state
-        Of the optimiser, by torch's names, [nodes, parameters] float32 each.
-    steps
-        Taken so far.
-    """
+class Stack(Stacked):
+    """Stacked networks in NumPy's arrays; see `Stacked`."""
 
     def __init__(self, dense: Sequence[Dense], nodes: int, batch: int, loss: str, optimiser: Optimiser) -> None:
-        self.dense, self.nodes, self.batch, self.loss, self.optimiser = list(dense), nodes, batch, loss, optimiser
+        super().__init__(dense, nodes, batch, loss, optimiser)
         size = parameters(dense)
         # Whole vectors a node, so that no node's arithmetic falls to the remainder of a loop: what it comes to does not depend on company.
         wide = -(-size // LANES) * LANES
         self._all, self._gradients = np.zeros((nodes, wide), np.float32), np.zeros((nodes, wide), np.float32)
-        names = ("exp_avg", "exp_avg_sq") if optimiser.name != "sgd" else ("momentum_buffer",) if optimiser.momentum else ()
-        self._kept = {name: np.zeros((nodes, wide), np.float32) for name in names}
-        self.weights, self.state = self._all[:, :size], {name: kept[:, :size] for name, kept in self._kept.items()}
-        self.steps = 0
-        self._w, self._b = zip(*(self._parts(self._all)), strict=True)
+        self._kept = {name: np.zeros((nodes, wide), np.float32) for name in state_of(optimiser)}
+        self._weights, self._state = self._all[:, :size], {name: kept[:, :size] for name, kept in self._kept.items()}
+        self._w, biases = zip(*(self._parts(self._all)), strict=True)
         self._gw, self._gb = zip(*(self._parts(self._gradients)), strict=True)
         self._turned = [weight.transpose(0, 2, 1) for weight in self._w]
         # From so many rows on, products with weights that lie the other way round are the faster by more than it takes to turn them.
         self._lying = [np.empty(turned.shape, np.float32) for turned in self._turned] if batch >= TURNED else self._turned
-        self._values = [np.zeros((nodes, batch, layer.outputs), np.float32) for layer in dense]
+        self._values = [np.zeros(nodes * batch * layer.outputs, np.float32) for layer in dense]
         # What comes back to one layer is used up before there is more: all share the same memory, which stays in the cache.
         self._back = np.zeros(nodes * batch * max((layer.inputs for layer in dense[1:]), default=0), np.float32)
         self._ones = np.ones((nodes, 1, batch), np.float32)
         self._spare = np.zeros((nodes, wide), np.float32) if optimiser.decay else self._gradients
-        self._views: dict[int, tuple[list[Array], list[Array]]] = {}
-        self._inputs = np.zeros((nodes, 0, dense[0].inputs), np.float32)
-        self._labels: Array | None = None
-        self._quick = _quick(_torch())
-        self._adam = _adam(optimiser, self._all, self._gradients, self._kept) if optimiser.name != "sgd" else None
+        self._batches: dict[int, _Batch] = {}
+        self._quick = quick_of(torch_if_any())
+        self._biases = [self._quick.held(each) for each in biases]
+        self._moved = self._quick.held(self._all), self._quick.held(self._gradients)
+        self._adam = adam_of(optimiser, self._all, self._gradients, self._kept) if optimiser.name != "sgd" else None
 
-    def begun(self) -> Stack:
-        """Return it as if nothing had been trained."""
-        self.steps = 0
-        for kept in self._kept.values():
-            kept.fill(0)
-        return self
+    @staticmethod
+    def room_of(dense: Sequence[Dense], batch: int, optimiser: Optimiser) -> int:
+        """Return the bytes that a step works on, for each node."""
+        held = 2 + bool(optimiser.momentum) if optimiser.name == "sgd" else 4
+        back = max((layer.inputs for layer in dense[1:]), default=0)
+        return 4 * (held * parameters(dense) + batch * (dense[0].inputs + sum(layer.outputs for layer in dense) + back))
 
-    def room(self, rows: int) -> tuple[Array, Array | None]:
-        """Return room for so many inputs and labels of each node, [nodes, rows, values] and [nodes, rows] float32, used again and again."""
-        if self._inputs.shape[1] != rows:
-            self._inputs = np.zeros((self.nodes, rows, self.dense[0].inputs), np.float32)
-            self._labels = np.zeros((self.nodes, rows), np.float32) if self.loss == "cross-entropy" else None
-        return self._inputs, self._labels
+    @property
+    def weights(self) -> Array:
+        return self._weights
+
+    @property
+    def state(self) -> dict[str, Array]:
+        return self._state
+
+    def begin(self, weights: Array, state: Mapping[str, Array], steps: int) -> None:
+        self._weights[:], self.steps = weights, steps
+        for name, kept in self._state.items():
+            kept[:] = state.get(name, 0)
 
     def _parts(self, flat: Array) -> list[tuple[Array, Array]]:
         """Return weights [nodes, outputs, inputs] and biases [nodes, 1, outputs] of each layer, as views."""
@@ -101,100 +80,98 @@ class Stack:
             for layer, at in zip(self.dense, places_of(self.dense), strict=True)
         ]
 
-    def _of(self, rows: int) -> tuple[list[Array], list[Array]]:
-        """Return values and what comes back for batches of so many rows, views made once."""
-        if rows not in self._views:
-            values = [part[:, :rows] for part in self._values]
-            shapes = [(self.nodes, rows, layer.inputs) for layer in self.dense[1:]]
-            self._views[rows] = values, [self._back[: math.prod(shape)].reshape(shape) for shape in shapes]
-        return self._views[rows]
+    def _batch(self, rows: int) -> _Batch:
+        """Return room for batches of so many rows."""
+        if rows not in self._batches:
+            outputs = [(self.nodes, rows, layer.outputs) for layer in self.dense]
+            values = [flat[: math.prod(shape)].reshape(shape) for flat, shape in zip(self._values, outputs, strict=True)]
+            back = [self._back[: math.prod(shape)].reshape(shape) for shape in outputs[:-1]]
+            held = self._quick.held
+            self._batches[rows] = _Batch(
+                values, [each.transpose(0, 2, 1) for each in values], back, list(map(held, values)), list(map(held, back))
+            )
+        return self._batches[rows]
 
-    def step(
-        self, inputs: Array, labels: Array | None, shares: Array | float, rate: float, pull: tuple[float, Array] | None = None
-    ) -> Array:
-        """Take one step on a batch of each node.
+    def finite(self) -> Array:
+        # A sum is spoilt by any value that is not; rarely, large ones spoil it too.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = np.isfinite(self.weights @ np.ones(self.weights.shape[1], np.float32))
+        return np.asarray(found if found.all() else np.isfinite(self.weights).all(axis=1))
 
-        Parameters
-        ----------
-        inputs
-            [nodes, rows, values] float32.
-        labels
-            [nodes, rows] float32, for ``"cross-entropy"``.
-        shares
-            What each row counts in its node's loss, [nodes, rows, 1] float32 or one number for all; they add up to 1.
-        rate
-            Learning rate.
-        pull
-            ``mu`` and an anchor [nodes, parameters] of ``mu / 2 * |w - anchor|²``.
-
-        Returns
-        -------
-        Array
-            [nodes] float64, the loss of each.
-        """
-        values, back = self._of(inputs.shape[1])
-        taken = inputs
+    def step(self, inputs: Array, labels: Array | None, held: Array | int, rate: float, pull: tuple[float, Array] | None = None) -> Array:
+        batch, quick, taken = self._batch(inputs.shape[1]), self._quick, inputs
+        values, held_values = batch.values, batch.held_values
         for number, layer in enumerate(self.dense):
             given, weights = values[number], self._lying[number]
             if weights is not self._turned[number]:
                 np.copyto(weights, self._turned[number])
             np.matmul(taken, weights, out=given)
-            self._quick.add(given, self._b[number])
+            quick.add(held_values[number], self._biases[number])
             if layer.activation == "relu":
-                self._quick.relu(given)
+                quick.relu(held_values[number])
             elif layer.activation:
                 _activate(given, layer)
             taken = given
-        # Plain descent needs no gradient: with the rate folded into the slope of the loss, products are the steps themselves.
+        fit, scale = self._slope(taken, inputs, labels, held)
+        # Plain descent needs no gradient: slopes are left as they are, and what they are to be multiplied by is, with the rate, in the end.
         folded = self.optimiser.name == "sgd" and not self.state and not self.optimiser.decay and pull is None
-        fit = self._slope(taken, inputs, labels, shares, -rate if folded else 1.0)
-        slope = taken
+        if not folded:
+            taken *= np.float32(scale)
+        ones = self._ones[:, :, : inputs.shape[1]]
         for number in range(len(self.dense) - 1, -1, -1):
             before = values[number - 1] if number else inputs
-            np.matmul(slope.transpose(0, 2, 1), before, out=self._gw[number])
+            np.matmul(batch.turned[number], before, out=self._gw[number])
             # A product with ones is more than twice as fast as a sum over the middle axis.
-            np.matmul(self._ones[:, :, : slope.shape[1]], slope, out=self._gb[number])
+            np.matmul(ones, values[number], out=self._gb[number])
             if number:
-                np.matmul(slope, self._w[number], out=back[number - 1])
+                np.matmul(values[number], self._w[number], out=batch.back[number - 1])
                 if self.dense[number - 1].activation == "relu":
-                    self._quick.relu_back(before, back[number - 1])
+                    quick.relu_back(held_values[number - 1], batch.held_back[number - 1])
                 else:
-                    pass_back(before, back[number - 1], self.dense[number - 1])
-                slope = before
-        self._move(rate, folded, pull)
+                    pass_back(before, batch.back[number - 1], self.dense[number - 1])
+        if folded:
+            self.steps += 1
+            quick.move(*self._moved, -rate * scale)
+        else:
+            self._move(rate, pull)
         return fit
 
-    def _slope(self, outputs: Array, inputs: Array, labels: Array | None, shares: Array | float, factor: float) -> Array:
-        """Return each node's loss, and leave its slope, times a factor, in the outputs."""
+    def _slope(self, outputs: Array, inputs: Array, labels: Array | None, held: Array | int) -> tuple[Array, float]:
+        """Return each node's loss, and what its slope, which is left in the outputs, is still to be multiplied by."""
+        rows, width = outputs.shape[1:]
+        # Nothing of what is done for some depends on whether others hold less: to multiply by 1 changes nothing.
+        counts = None if isinstance(held, int) else (np.arange(rows) < held[:, None]).astype(np.float32)[..., None]
         parts: Array
         if self.loss == "cross-entropy":
             assert labels is not None
             logits = outputs[..., 0]
             parts = np.logaddexp(0, logits)
             parts -= labels * logits
+            if counts is not None:
+                parts *= counts[..., 0]
+            parts, scale = parts.sum(axis=1, dtype=np.float64), 1.0
             logistic(outputs)
             outputs -= labels[..., None]
-            outputs *= shares * np.float32(factor)
+            if counts is not None:
+                outputs *= counts
         else:
-            width = outputs.shape[2]
-            outputs -= inputs
+            np.subtract(outputs, inputs, out=outputs)
+            if counts is not None:
+                outputs *= counts
+            flat, scale = outputs.reshape(self.nodes, rows * width), 1 / width
             if self.loss == "mse":
-                parts = np.vecdot(outputs, outputs)
-                outputs *= shares * np.float32(2 * factor / width)
+                parts, scale = np.vecdot(flat, flat), 2 * scale
             else:
-                parts = np.abs(outputs).sum(axis=2)
+                parts = np.abs(flat).sum(axis=1)
                 np.sign(outputs, out=outputs)
-                outputs *= shares * np.float32(factor / width)
-            parts /= width
-        parts *= shares[..., 0] if isinstance(shares, np.ndarray) else shares
-        return np.asarray(parts.sum(axis=1, dtype=np.float64))
+            parts = parts / np.float64(width)
+        if not isinstance(held, int):
+            outputs *= (rows / held).astype(np.float32)[:, None, None]
+        return parts / held, scale / rows
 
-    def _move(self, rate: float, folded: bool, pull: tuple[float, Array] | None) -> None:
+    def _move(self, rate: float, pull: tuple[float, Array] | None) -> None:
         weights, gradients, settings = self._all, self._gradients, self.optimiser
         self.steps += 1
-        if folded:
-            weights += gradients
-            return
         if pull is not None:
             gradients[:, : self.weights.shape[1]] += pull[0] * (self.weights - pull[1])
         if self._adam is not None:
@@ -213,37 +190,14 @@ class Stack:
         weights -= gradients
 
 
-class _Quick(NamedTuple):
-    """What is done to all values of a layer, in place: torch's loops are two to seven times as fast as NumPy's."""
+class _Batch(NamedTuple):
+    """Room for what a batch becomes in each layer, and for what comes back to it; as arrays, and as `Quick` holds them."""
 
-    add: Callable[[Array, Array], Any]
-    relu: Callable[[Array], Any]
-    relu_back: Callable[[Array, Array], Any]
-
-
-@cache
-def _quick(torch: Any) -> _Quick:
-    if torch is None:
-        relu = Dense(1, 1, "relu")
-        return _Quick(
-            lambda values, bias: np.add(values, bias, out=values),
-            lambda values: np.maximum(values, 0, out=values),
-            lambda values, back: pass_back(values, back, relu),
-        )
-    of, back_into = torch.from_numpy, torch.ops.aten.threshold_backward.grad_input
-    return _Quick(
-        lambda values, bias: of(values).add_(of(bias)),
-        lambda values: torch.relu_(of(values)),
-        lambda values, back: back_into(of(back), of(values), 0, grad_input=of(values)),
-    )
-
-
-def _torch() -> Any:
-    """Return torch, or None where there is none."""
-    try:
-        return needs_torch()
-    except MissingExtra:
-        return None
+    values: list[Array]
+    turned: list[Array]
+    back: list[Array]
+    held_values: list[Any]
+    held_back: list[Any]
 
 
 def _activate(values: Array, layer: Dense) -> None:
@@ -253,51 +207,3 @@ def _activate(values: Array, layer: Dense) -> None:
         np.tanh(values, out=values)
     else:
         logistic(values)
-
-
-def _adam(optimiser: Optimiser, weights: Array, gradients: Array, state: dict[str, Array]) -> Callable[[float, int], None]:
-    """Return Adam's step over all nodes at once: torch's, in one pass over the same memory, or NumPy's where there is no torch."""
-    first, second = state["exp_avg"], state["exp_avg_sq"]
-    decoupled = optimiser.name == "adamw"
-    torch = _torch()
-    if torch is None:
-        return lambda rate, steps: _adam_in_numpy(optimiser, weights, gradients, first, second, rate, steps)
-    tensors: list[list[Any]] = [[torch.from_numpy(array)] for array in (weights, gradients, first, second)]
-    count = torch.zeros(())
-    apply: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
-
-    def step(rate: float, steps: int) -> None:
-        count.fill_(steps)
-        apply(
-            *tensors,
-            [],
-            [count],
-            lr=rate,
-            beta1=BETA,
-            beta2=BETA2,
-            weight_decay=optimiser.decay,
-            eps=EPSILON,
-            amsgrad=False,
-            maximize=False,
-        )
-
-    return step
-
-
-def _adam_in_numpy(optimiser: Optimiser, weights: Array, gradients: Array, first: Array, second: Array, rate: float, steps: int) -> None:
-    if optimiser.name == "adamw":
-        weights *= 1 - rate * optimiser.decay
-    elif optimiser.decay:
-        gradients += optimiser.decay * weights
-    first *= BETA
-    first += (1 - BETA) * gradients
-    second *= BETA2
-    gradients *= gradients
-    gradients *= 1 - BETA2
-    second += gradients
-    np.sqrt(second, out=gradients)
-    gradients *= 1 / np.sqrt(1 - BETA2**steps)
-    gradients += EPSILON
-    np.divide(first, gradients, out=gradients)
-    gradients *= rate / (1 - BETA**steps)
-    weights -= gradients
