@@ -120,7 +120,9 @@ class Agent:
             found = self.store.recover()
             self._versions = Versions(folder / "models", watch.models.versions)
             self._bundle = bundle
-            models = [] if found.memory is None else str(found.memory["sentry/digests"]).split()
+            # Before there is a snapshot, what was read first is what the first model scored.
+            begun = list(self.store.records.models())[:1] if found.names else []
+            models = begun if found.memory is None else str(found.memory["sentry/digests"]).split()
             scorer = self._scorer(models[0] if models else "")
             usual = Rate() if bundle is None else Contract()
             self.sentry = Sentry(scorer, watch.calibration or usual, watch.incidents, Devices(found.names), watch.models)
@@ -221,7 +223,8 @@ class Agent:
                 self._feed.settle()
             elif self._feed.ended:
                 break
-            if self._fresh and (self.store.due or time.monotonic() - self._snapshot >= SNAPSHOT):
+            # A model that was just offered is stored with the next batch, and offered again from there.
+            if self._fresh and not self._offered and (self.store.due or time.monotonic() - self._snapshot >= SNAPSHOT):
                 self.snapshot()
 
     def _take(self, readings: Readings, position: str) -> None:
@@ -276,7 +279,7 @@ class Agent:
         """Store where it stands, tell what can be told in so many seconds, and let go of everything."""
         if self._feed is not None:
             self._feed.close()
-            if self._fresh:
+            if self._fresh and not self._offered:
                 self.snapshot()
         if self._couriers is not None:
             self._couriers.drained(seconds)

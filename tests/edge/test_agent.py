@@ -1,0 +1,116 @@
+"""An agent goes on where it was: from a copy of its folder at any moment, as a killed process leaves it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vedette.detectors import Pca
+from vedette.detectors.bundle import load_bundle, save_bundle
+from vedette.edge.agent import Agent
+from vedette.edge.readings import Readings
+from vedette.edge.sinks.eve import EveLines
+from vedette.edge.sources.lines import Lines
+from vedette.edge.watch import Watch
+from vedette.errors import CheckpointError
+
+PARTS, ROWS, FEATURES = 8, 150, 5
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, FEATURES)) + rng.normal(0, 0.1, (2000, FEATURES))
+    folder = tmp_path_factory.mktemp("made") / "bundle"
+    save_bundle(Pca(scaling={"numbers": "standard"}, share=0.9).fit(x), folder)
+    return folder
+
+
+def parts() -> list[Readings]:
+    """Readings of three devices, with a stretch of each that is off."""
+    rng = np.random.default_rng(1)
+    plane = np.random.default_rng(0)
+    plane.normal(size=(2000, 2))
+    axes = plane.normal(size=(2, FEATURES))
+    count = PARTS * ROWS
+    x = rng.normal(size=(count, 2)) @ axes + rng.normal(0, 0.1, (count, FEATURES))
+    x[300:420, 1] += 3
+    x[900:960, 3] -= 3
+    whole = Readings(np.arange(count, dtype=np.int32) % 3, np.arange(count) // 3 * 60.0, x)
+    return [whole.take(slice(at, at + ROWS)) for at in range(0, count, ROWS)]
+
+
+def begun(folder: Path, bundle: Path | None, **settings: object) -> Agent:
+    (folder.parent / "nothing.jsonl").touch()
+    source, sink = Lines(path=str(folder.parent / "nothing.jsonl"), follow=False), EveLines(path=folder.parent / "eve.json")
+    agent = Agent(Watch(source=source, sinks=(sink,), models={"shadow": 200, "probation": 200}, **settings), folder, bundle)
+    for name in ("a", "b", "c"):
+        agent.sentry.devices.place(name)
+    return agent
+
+
+def same(one: Agent, other: Agent) -> None:
+    ours, theirs = one.sentry.memory(), other.sentry.memory()
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+@pytest.mark.parametrize("snapshot", [None, 1, 4])
+def test_a_copy_of_its_folder_comes_to_the_same_state_also_across_a_change_of_models(
+    bundle: Path, tmp_path: Path, snapshot: int | None
+) -> None:
+    mine = tmp_path / "bundle"
+    shutil.copytree(bundle, mine)
+    agent = begun(tmp_path / "state", mine, calibration={"name": "rate", "least": 50, "rows": 500})
+    try:
+        for number, part in enumerate(parts()):
+            if number == 3:
+                save_bundle(load_bundle(bundle), mine, {"run": "later"})
+                agent._look()
+                assert agent.sentry.care is not None
+                assert agent.sentry.care.phase == "shadow"
+            agent._take(part, str(number))
+            if number == snapshot:
+                agent.snapshot()
+                while agent.store.taking:
+                    pass
+            shutil.copytree(tmp_path / "state", tmp_path / f"copy-{number}")
+            other = begun(tmp_path / f"copy-{number}", mine, calibration={"name": "rate", "least": 50, "rows": 500})
+            try:
+                same(agent, other)
+                assert other._position == str(number)
+            finally:
+                other.close(0)
+        assert agent.sentry.care is not None
+        assert agent.sentry.care.phase == "steady"
+        assert agent.status.told["opened"] >= 2
+    finally:
+        agent.close(0)
+
+
+def test_without_a_bundle_too(tmp_path: Path) -> None:
+    sensors = tuple(f"x{i}" for i in range(FEATURES))
+    agent = begun(tmp_path / "state", None, sensors=sensors, rolling={"least": 20, "rows": 60, "every": 10})
+    try:
+        for number, part in enumerate(parts()[:4]):
+            agent._take(part, str(number))
+        shutil.copytree(tmp_path / "state", tmp_path / "copy")
+        other = begun(tmp_path / "copy", None, sensors=sensors, rolling={"least": 20, "rows": 60, "every": 10})
+        try:
+            same(agent, other)
+        finally:
+            other.close(0)
+    finally:
+        agent.close(0)
+
+
+def test_a_folder_that_was_begun_otherwise_is_refused(bundle: Path, tmp_path: Path) -> None:
+    agent = begun(tmp_path / "state", bundle)
+    agent._take(parts()[0], "0")
+    agent.close(0)
+    with pytest.raises(CheckpointError, match="was begun with a bundle"):
+        begun(tmp_path / "state", None, sensors=tuple(f"x{i}" for i in range(FEATURES)))
