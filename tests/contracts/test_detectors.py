@@ -39,6 +39,7 @@ AREAS = {
     "ocsvm": (0.95, 0.7),
     "vae": (0.85, 0.65),
     "logistic-regression": (0.4, 0.4),
+    "svm": (0.4, 0.4),
     "variance-distance": (0.4, 0.4),
 }
 KINDS = sorted(DETECTORS)
@@ -68,9 +69,21 @@ def test() -> Table:
     return correlated(400, 6, seed=2, anomalies=0.2)
 
 
+class Fitted(dict[str, Detector]):
+    """Fits each when it is first asked for: of several processes that share these tests none fits all."""
+
+    def __init__(self, train: Table) -> None:
+        super().__init__()
+        self.train = train
+
+    def __missing__(self, name: str) -> Detector:
+        self[name] = made(name).fit(self.train, seed=3)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
-def fitted(train) -> dict[str, Detector]:
-    return {name: made(name).fit(train, seed=3) for name in NAMES}
+def fitted(train) -> Fitted:
+    return Fitted(train)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,13 +190,13 @@ class TestEveryDetector:
         said = json.loads(json.dumps(describe(DETECTORS, detector)))
         assert build(DETECTORS, said, "test") == detector
 
-    def test_learns_nothing_from_anomalous_rows_if_one_class(self, name, train, test):
+    def test_learns_nothing_from_anomalous_rows_if_one_class(self, name, fitted, train, test):
         if kind_of(name).learning != "one-class":
             pytest.skip("learns from labels")
         numbers = np.array(train.numbers)
         numbers[train.label == 1] *= 1000
         wild = made(name).fit(Table(train.features, numbers, label=train.label), seed=3)
-        assert np.array_equal(wild.decision_function(test), made(name).fit(train, seed=3).decision_function(test))
+        assert np.array_equal(wild.decision_function(test), fitted[name].decision_function(test))
 
 
 def test_every_registered_detector_is_tried():

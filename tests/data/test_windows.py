@@ -38,7 +38,7 @@ def plain(table: Table, window: Window) -> list[list[int]]:
         while len(rows) < window.size:
             at = rows[0]
             same = at > 0 and (table.group is None or table.group.codes[at] == table.group.codes[at - 1])
-            next_to = at > 0 and (table.place is None or table.place[at] == table.place[at - 1] + 1)
+            next_to = at > 0 and (window.across or table.place is None or table.place[at] == table.place[at - 1] + 1)
             rows.insert(0, at - 1 if same and next_to else at)
             if rows[0] == rows[1]:
                 rows = [at] * (window.size - len(rows) + 1) + rows[1:]
@@ -51,11 +51,12 @@ def plain(table: Table, window: Window) -> list[list[int]]:
     kept=st.lists(st.booleans(), min_size=40, max_size=40),
     size=st.integers(1, 7),
     stride=st.integers(1, 3),
+    across=st.booleans(),
 )
-def test_samples_are_those_of_a_plain_loop(groups, kept, size, stride):
+def test_samples_are_those_of_a_plain_loop(groups, kept, size, stride, across):
     whole = recording(len(groups), groups)
     table = whole.take(np.array(kept[: len(groups)]))
-    window = Window(size=size, stride=stride)
+    window = Window(size=size, stride=stride, across=across)
     samples = Samples(unscaled(whole), window, table)
     wanted = plain(table, window)
     numbers = table.numbers[:, 0]
@@ -87,6 +88,12 @@ def test_a_pause_and_a_clock_that_runs_backwards_begin_a_new_window():
     table = recording(8, time=[0, 60, 120, 180, 1000, 1060, 500, 560])
     assert segment_starts(table, pause=5).tolist() == [0, 0, 0, 0, 4, 4, 6, 6]
     assert segment_starts(table, pause=100).tolist() == [0, 0, 0, 0, 0, 0, 6, 6]
+
+
+def test_across_nothing_but_another_group_begins_a_new_window():
+    table = recording(8, [0] * 5 + [1] * 3, time=[0, 60, 120, 9000, 9060, 500, 400, 460]).take(np.array([0, 1, 3, 4, 5, 7]))
+    assert segment_starts(table, pause=5).tolist() == [0, 0, 2, 2, 4, 5]
+    assert Window(size=2, across=True).starts(table).tolist() == [0, 0, 0, 0, 4, 4]
 
 
 def test_stacked_tables_stay_apart():

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from conftest import correlated
 from vedette.detectors.base import DETECTORS
 from vedette.detectors.baselines import Baseline, DeepSvdd, Ecod, GradientBoosting, Vae
+from vedette.detectors.support_vectors import SupportVectors
 from vedette.errors import DataUnusable
 
 SCALING = {"numbers": "standard"}
@@ -76,3 +77,16 @@ def test_boosting_needs_labels_of_both_kinds() -> None:
         GradientBoosting().fit(TRAIN.numbers)
     with pytest.raises(DataUnusable, match="both kinds"):
         GradientBoosting().fit(TRAIN.numbers, np.zeros(500))
+
+
+@pytest.mark.parametrize("landmarks", [60, 5_000])
+def test_a_kernel_finds_the_ring_that_no_line_can(landmarks: int) -> None:
+    """Of more landmarks than rows all rows are one."""
+    rng = np.random.default_rng(0)
+    angle, label = rng.uniform(0, 2 * np.pi, 400), rng.integers(0, 2, 400)
+    rows = np.stack([np.cos(angle), np.sin(angle)], axis=1) * (1 + 2 * label[:, None]) + rng.normal(0, 0.1, (400, 2))
+    line = SupportVectors(scaling=SCALING).fit(rows[:300], label[:300])
+    ring = SupportVectors(scaling=SCALING, kernel="rbf", landmarks=landmarks).fit(rows[:300], label[:300])
+    assert roc_auc_score(label[300:], line.decision_function(rows[300:])) < 0.75
+    assert (ring.predict(rows[300:]) == label[300:]).mean() > 0.97
+    assert ring.threshold_ == 0.5

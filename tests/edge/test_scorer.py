@@ -127,7 +127,7 @@ def rolled(readings: Readings, size: int, inside: Array) -> Array:
         batch = readings.take(slice(at, at + size))
         for part in scorer.pieces(batch):
             found.append(scorer.score(batch.take(part)))
-            scorer.learn(inside[at : at + size][part])
+            scorer.learn(inside[at : at + size][part], np.full(len(inside[at : at + size][part]), 1.5))
     return np.concatenate(found)
 
 
@@ -154,4 +154,32 @@ def test_a_rolling_score_can_be_made_again() -> None:
             values = scorer.sample(row)
             assert other.exact(values) == scores[row]
             assert scorer.causes(values)
-        scorer.learn(np.zeros(len(piece), dtype=bool))
+        scorer.learn(np.zeros(len(piece), dtype=bool), np.full(len(piece), np.inf))
+
+
+def test_what_is_above_the_threshold_enters_a_rolling_model_cut() -> None:
+    features, limit = correlated(2, 4, 0).features, 3.0
+    settings = Rolling(rows=80, least=30, every=10, freeze=4)
+    usual = np.random.default_rng(0).normal(size=(60, len(features)))
+
+    def scored(rows: Array, inside: bool) -> tuple[Array, Array]:
+        """Score ten rows after the usual ones, and return what the model keeps of them."""
+        scorer, scores = settings.open(features), []
+        readings = Readings(np.zeros(70, np.int32), np.arange(70.0), np.concatenate([usual, rows]))
+        for part in scorer.pieces(readings):
+            scores.append(scorer.score(readings.take(part)))
+            late = np.arange(70)[part] >= 60
+            scorer.learn(late & inside, np.where(late, limit, np.inf))
+        return np.concatenate(scores)[60:], np.asarray(scorer.memory()["rows/values"])[0, 60:70]
+
+    # A million deviations are where scaling ends.
+    for far in (50.0, 1e12):
+        strange = np.full((10, len(features)), far)
+        scores, kept = scored(strange, inside=False)
+        assert (scores > limit).all()
+        # What was kept scores just the threshold, by the same model.
+        np.testing.assert_allclose(scored(kept, inside=False)[0], limit, rtol=1e-3)
+        # An incident that lasts is how the device is now.
+        kept = scored(strange, inside=True)[1]
+        assert (kept[:4] < far / 2).all()
+        np.testing.assert_array_equal(kept[4:], strange[4:])

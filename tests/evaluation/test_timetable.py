@@ -28,7 +28,7 @@ def found(train: list[int], test: list[int]) -> float:
     recipe = Recipe.model_validate({"name": "x", "title": "x", "data": "simulated", "detector": "mlp", "strategy": "local"})
     fleet = Fleet.of({"a": recordings(train, 1)})
     tests = Fleet.of({"a": recordings(test, 2)})
-    setting = Setting(recipe, "strict", 0, fleet, fleet, {"test": tests})
+    setting = Setting(recipe, "strict", 0, fleet, fleet, fleet, {"test": tests})
     (scored,) = METHODS["timetable"](Bench(setting, cast("object", None))).score(tests)  # type: ignore[arg-type]
     return float(((scored.score > scored.threshold) == (scored.label != 0)).mean())
 

@@ -48,13 +48,18 @@ class Window(Settings):
     scored: Literal["last", "whole"] = "last"
     average: int = Field(default=1, ge=1, le=10_000)
     pause: float = Field(default=5.0, ge=1)
+    across: bool = False
+
+    def starts(self, table: Table) -> Array:
+        """Return [rows] int64, the first row that the windows of each row can hold."""
+        return segment_starts(table, self.pause, self.across)
 
     def ends(self, table: Table) -> Array:
         """Return the rows whose window is whole, every `stride`-th of a stretch; of none is whole, all rows."""
         at = np.arange(len(table))
         if self.size == 1 and self.average == 1:
             return at[:: self.stride]
-        before = at - segment_starts(table, self.pause)
+        before = at - self.starts(table)
         whole = (before >= self.size - 1) & ((before - (self.size - 1)) % self.stride == 0)
         return np.flatnonzero(whole) if whole.any() else at
 
@@ -70,26 +75,26 @@ def _sized(value: Any) -> Any:
 AnyWindow = Annotated[Window, BeforeValidator(_sized)]
 
 
-def segment_starts(table: Table, pause: float) -> Array:
+def segment_starts(table: Table, pause: float, across: bool = False) -> Array:
     """Return [rows] int64: the first row of the unbroken stretch of recording that each row belongs to.
 
     Parameters
     ----------
     table
         Rows, those of a group in time order.
-    scored
-        Whose residuals count in a score: those of the ``"last"`` row, the newest, or of the ``"whole"`` window.
     pause
         Longest time between neighbours, in units of the median one.
+    across
+        Whether nothing but another group breaks a stretch.
     """
     rows = len(table)
     breaks = np.zeros(rows, dtype=bool)
     breaks[:1] = True
     if table.group is not None:
         breaks[1:] |= np.diff(table.group.codes) != 0
-    if table.place is not None:
+    if table.place is not None and not across:
         breaks[1:] |= np.diff(table.place) != 1
-    if table.time is not None and rows > 1:
+    if table.time is not None and rows > 1 and not across:
         steps = np.diff(table.time)
         usual = steps[~breaks[1:] & (steps > 0)]
         if usual.size:
@@ -146,7 +151,7 @@ class Samples:
         self.width = window.size * scaler.width
         self._starts = starts
         if starts is None and (window.size > 1 or window.average > 1):
-            self._starts = segment_starts(table, window.pause)
+            self._starts = window.starts(table)
         self._kept: Array | None = None
 
     def __len__(self) -> int:

@@ -26,10 +26,12 @@ __all__ = [
     "GradientBoosting",
     "IsolationForest",
     "KMeans",
+    "Labelled",
     "LogisticRegression",
     "NearestNeighbours",
     "OneClassSvm",
     "Vae",
+    "sklearn_module",
 ]
 
 
@@ -92,7 +94,7 @@ class OneClassSvm(Baseline):
     gamma: float | Literal["scale", "auto"] = "scale"
 
     def trained(self, rows: Array, label: Array | None, seed: int) -> Any:
-        return _sklearn("svm").OneClassSVM(nu=self.nu, gamma=self.gamma).fit(rows)
+        return sklearn_module("svm").OneClassSVM(nu=self.nu, gamma=self.gamma).fit(rows)
 
     def scored(self, model: Any, rows: Array) -> Array:
         # A sample can have no more support than the sum of all weights.
@@ -111,7 +113,7 @@ class IsolationForest(Baseline):
     trees: PositiveInt = 100
 
     def trained(self, rows: Array, label: Array | None, seed: int) -> Any:
-        return _sklearn("ensemble").IsolationForest(n_estimators=self.trees, random_state=seed).fit(rows)
+        return sklearn_module("ensemble").IsolationForest(n_estimators=self.trees, random_state=seed).fit(rows)
 
     def scored(self, model: Any, rows: Array) -> Array:
         return np.asarray(-model.score_samples(rows))
@@ -129,7 +131,7 @@ class NearestNeighbours(Baseline):
     neighbours: PositiveInt = 5
 
     def trained(self, rows: Array, label: Array | None, seed: int) -> Any:
-        return _sklearn("neighbors").NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(rows)
+        return sklearn_module("neighbors").NearestNeighbors(n_neighbors=min(self.neighbours, len(rows))).fit(rows)
 
     def scored(self, model: Any, rows: Array) -> Array:
         return np.asarray(model.kneighbors(rows)[0].mean(axis=1))
@@ -147,7 +149,7 @@ class KMeans(Baseline):
     centres: PositiveInt = 2
 
     def trained(self, rows: Array, label: Array | None, seed: int) -> Any:
-        return _sklearn("cluster").KMeans(min(self.centres, len(rows)), n_init=4, random_state=seed).fit(rows)
+        return sklearn_module("cluster").KMeans(min(self.centres, len(rows)), n_init=4, random_state=seed).fit(rows)
 
     def scored(self, model: Any, rows: Array) -> Array:
         return np.asarray(model.transform(rows).min(axis=1))
@@ -305,7 +307,7 @@ class GradientBoosting(Labelled):
     leaves: int = Field(default=31, ge=2)
 
     def unfitted(self, seed: int) -> Any:
-        kind = _sklearn("ensemble").HistGradientBoostingClassifier
+        kind = sklearn_module("ensemble").HistGradientBoostingClassifier
         return kind(max_iter=self.rounds, learning_rate=self.rate, max_leaf_nodes=self.leaves, random_state=seed)
 
 
@@ -321,7 +323,7 @@ class LogisticRegression(Labelled):
     penalty: float = Field(default=1.0, gt=0)
 
     def unfitted(self, seed: int) -> Any:
-        return _sklearn("linear_model").LogisticRegression(C=1 / self.penalty, max_iter=1000, random_state=seed)
+        return sklearn_module("linear_model").LogisticRegression(C=1 / self.penalty, max_iter=1000, random_state=seed)
 
 
 @contextmanager
@@ -338,7 +340,14 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.set_state(before)  # noqa: NPY002
 
 
-def _sklearn(module: str) -> Any:
+def sklearn_module(module: str) -> Any:
+    """Return a module of scikit-learn.
+
+    Raises
+    ------
+    MissingExtra
+        It is not installed.
+    """
     try:
         return import_module(f"sklearn.{module}")
     except ImportError:

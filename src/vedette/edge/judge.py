@@ -45,7 +45,7 @@ class Watcher(Protocol):
     def score(self, readings: Readings) -> Array:
         """Score a piece."""
 
-    def learn(self, inside: Array) -> None:
+    def learn(self, inside: Array, thresholds: Array) -> None:
         """Learn from the piece scored last."""
 
 
@@ -104,7 +104,7 @@ class Judge:
             piece = readings.take(part)
             scores = scorer.score(piece)
             judged = self.judge(piece, scores)
-            scorer.learn(judged.inside)
+            scorer.learn(judged.inside, judged.thresholds)
             found.append(judged._replace(scores=scores))
         if len(found) == 1:
             return found[0]

@@ -26,7 +26,10 @@ __all__ = ["Rolling", "RollingScorer"]
 class Rolling(Settings):
     """A principal subspace of a device's last readings, fitted anew again and again.
 
-    Readings within an incident are left out, until it has lasted for `freeze` of them: then this is how the device is now.
+    A reading above the threshold enters the fit cut: drawn towards the middle of the rows the model stands on until its own score is
+    the threshold. So a fault hardly turns the model, while a drift, which raises alarms too, still moves it: where alarms are left out,
+    the model stands still when it has most to learn. An incident that lasts for more than `freeze` readings is how the device is now,
+    and what comes after that enters whole.
 
     Parameters
     ----------
@@ -37,9 +40,9 @@ class Rolling(Settings):
     least
         Readings from which on there is a score.
     every
-        Readings that count after which it is fitted anew.
+        Readings after which it is fitted anew.
     freeze
-        Readings of an incident that do not count.
+        Readings of an incident after which they are not cut any more.
     average
         Readings whose scores, by the present model, are averaged to one (`Window.average`).
     """
@@ -90,7 +93,7 @@ class RollingScorer:
         self._since, self._fitted = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         self._inside = np.zeros(0, dtype=np.int64)
         self._models: dict[int, Pca] = {}
-        self._batch: tuple[Ordered, Readings] | None = None
+        self._batch: tuple[Ordered, Readings, Array, Array] | None = None
 
     def pieces(self, readings: Readings) -> Iterator[slice]:
         """Cut a batch so that no device's model changes within a piece; ask for the next piece once this one was learned from."""
@@ -106,21 +109,30 @@ class RollingScorer:
     def score(self, readings: Readings) -> Array:
         """Score a piece: [n] float64, NaN where a device has no model yet."""
         batch = ordered(readings.devices)
-        scores = np.full(len(readings), np.nan)
+        scores, own = np.full((2, len(readings)), np.nan)
         if len(readings):
             self._grow(int(batch.devices[-1]) + 1)
         for start, end in zip(batch.starts.tolist(), batch.ends.tolist(), strict=True):
             model = self._model(int(batch.devices[start]))
             if model is not None:
                 rows = batch.rows[start:end]
-                scores[rows] = self._scored(model, self._tail(int(batch.devices[start]), readings.numbers[rows]))
-        self._batch = batch, readings
+                found = self._scored(model, self._tail(int(batch.devices[start]), readings.numbers[rows]))
+                scores[rows], own[rows] = self._averaged(found), found[self.settings.average - 1 :]
+        self._batch = batch, readings, scores, own
         return scores
 
-    def learn(self, inside: Array) -> None:
-        """Take models further by the piece that was scored last; `inside` [n] bool: which readings lie within an incident."""
+    def learn(self, inside: Array, thresholds: Array) -> None:
+        """Take models further by the piece that was scored last.
+
+        Parameters
+        ----------
+        inside
+            [n] bool, which readings lie within an incident.
+        thresholds
+            [n] float64, what their scores were held against.
+        """
         assert self._batch is not None
-        batch, readings = self._batch
+        batch, readings, scores, own = self._batch
         self._last.write(batch, np.asarray(readings.numbers[batch.rows], dtype=np.float64))
         for start, end in zip(batch.starts.tolist(), batch.ends.tolist(), strict=True):
             device, rows = int(batch.devices[start]), batch.rows[start:end]
@@ -128,9 +140,12 @@ class RollingScorer:
             ends = np.maximum.accumulate(np.where(inside[rows], 0, lasting))
             lasting = np.where(inside[rows], lasting - ends, 0)
             self._inside[device] = lasting[-1]
-            counts = ~inside[rows] | (lasting > self.settings.freeze)
-            self._rows.add(device, np.asarray(readings.numbers[rows][counts], dtype=np.float64))
-            self._since[device] += counts.sum()
+            values, limits = np.array(readings.numbers[rows], dtype=np.float64), thresholds[rows]
+            high = (scores[rows] > limits) & (own[rows] > limits) & (lasting <= self.settings.freeze)
+            if high.any():
+                values[high] = self._cut(device, values[high], limits[high] / own[rows][high])
+            self._rows.add(device, values)
+            self._since[device] += len(values)
             if self._left(np.array([device]))[0] <= 0:
                 self._since[device], self._fitted[device] = 0, min(self._rows.count(device), self.settings.rows)
                 self._models.pop(device, None)
@@ -146,7 +161,7 @@ class RollingScorer:
     def exact(self, values: Array) -> float:
         """Score the last of some raw rows, as from `sample`, by the model of the first of them."""
         model = self._fit(values[: -self.settings.average])
-        return float("nan") if model is None else float(self._scored(model, values[-self.settings.average :])[0])
+        return float("nan") if model is None else float(self._averaged(self._scored(model, values[-self.settings.average :]))[0])
 
     def causes(self, values: Array, most: int = 3) -> tuple[str, ...]:
         """Say which features the score of the last of some raw rows, as from `sample`, comes from."""
@@ -177,7 +192,7 @@ class RollingScorer:
         self._inside = grown(self._inside, devices)
 
     def _left(self, devices: Array) -> Array:
-        """Return how many readings of each device have to count until its model is made anew."""
+        """Return how many readings of each device there are until its model is made anew."""
         return np.where(self._fitted[devices] > 0, self.settings.every, self.settings.least) - self._since[devices]
 
     def _of_fit(self, device: int) -> Array:
@@ -202,6 +217,13 @@ class RollingScorer:
         except DataUnusable:
             return None
 
+    def _cut(self, device: int, rows: Array, shares: Array) -> Array:
+        """Return rows [n, features] drawn towards the middle of the fit, so that of their own scores such shares [n] remain."""
+        scaler = self._models[device].scaler
+        # Scaled, the middle is 0, no value is too large to be drawn in, and the score is quadratic.
+        drawn = scaler.undo(scaler.transform(self._table(rows)) * np.sqrt(shares)[:, None])
+        return np.where(np.isnan(rows), np.nan, drawn)
+
     def _table(self, rows: Array) -> Table:
         return Table(self.features, np.asarray(rows, dtype=np.float64))
 
@@ -210,7 +232,10 @@ class RollingScorer:
         return np.concatenate([self._last.of(device), np.asarray(rows, dtype=np.float64)])
 
     def _scored(self, model: Pca, rows: Array) -> Array:
-        """Score all rows but those that only come before others."""
+        """Score each row by itself."""
         # The last digits depend on how many rows are scored together.
-        scores = model.decision_function(self._table(rows)).astype(np.float32).astype(np.float64)
+        return model.decision_function(self._table(rows)).astype(np.float32).astype(np.float64)
+
+    def _averaged(self, scores: Array) -> Array:
+        """Average the scores of all rows but those that only come before others."""
         return np.asarray(np.lib.stride_tricks.sliding_window_view(scores, self.settings.average).mean(axis=1))

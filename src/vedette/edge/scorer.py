@@ -78,7 +78,7 @@ class Scorer:
         if len(readings):
             yield slice(0, len(readings))
 
-    def learn(self, inside: Array) -> None:
+    def learn(self, inside: Array, thresholds: Array) -> None:
         """Learn from the piece scored last: nothing, a bundle's model stays as it is."""
 
     def score(self, readings: Readings) -> Array:

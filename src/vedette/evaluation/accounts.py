@@ -18,7 +18,7 @@ from vedette.runtimes.topology import TOPOLOGIES, Topology, seen_by
 from vedette.settings import describe
 from vedette.strategies.p2pk_smote import SHARING
 
-__all__ = ["matched", "network", "sharing", "trust"]
+__all__ = ["groupings", "matched", "network", "sharing", "trust"]
 
 SUSPECT = 0.5
 """A node that counted for less than this share of what the median node did is named."""
@@ -38,6 +38,18 @@ def matched(outcome: Outcome) -> dict[str, Any] | None:
             entry["distances"] = [[round(each, 6) if np.isfinite(each) else None for each in row] for row in found["distances"].tolist()]
         rounds.append(entry)
     return {"nodes": nodes, "rounds": rounds}
+
+
+def groupings(outcome: Outcome) -> dict[str, Any] | None:
+    """Return which nodes learned together after each grouping, and how clear the groups were, where a strategy forms clusters."""
+    remembered = outcome.exchanged.get("rounds", {}).get("*", {})
+    rounds = sorted(int(name.removeprefix("groups.")) for name in remembered if name.startswith("groups."))
+    silhouettes = _told(remembered, "silhouette.")
+    told = [
+        {"round": number, "clusters": json.loads(str(remembered[f"groups.{number}"])), "silhouette": silhouettes.get(str(number))}
+        for number in rounds
+    ]
+    return {"groupings": told} if told else None
 
 
 def trust(outcome: Outcome, attackers: Attackers) -> dict[str, Any] | None:

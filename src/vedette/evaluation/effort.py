@@ -39,6 +39,32 @@ class Watch:
         if entry.stage == "rounds":
             self._rounds.append(time.perf_counter() - self._begun)
 
+    def skip(self, seconds: float) -> None:
+        """Leave out a time in which something else was done, such as following what is learned."""
+        self._begun += seconds
+
+    def pace(self, outcome: Outcome, nodes: int) -> dict[str, Any] | None:
+        """Say how long the rounds took.
+
+        Parameters
+        ----------
+        outcome
+            What came of the run.
+        nodes
+            Of how many.
+
+        Returns
+        -------
+        dict or None
+            ``ends``: seconds from the beginning to the end of each round; ``loss`` after each; ``bytes`` that a node sent and was sent
+            in a round, on average. None for a run that was resumed, or had no rounds.
+        """
+        rounds = [entry for entry in outcome.history if entry.stage == "rounds"]
+        if not rounds or len(rounds) != len(self._rounds):
+            return None
+        sent = sum(entry.sent + entry.received for entry in rounds) / (nodes * len(rounds))
+        return {"ends": self._rounds, "loss": [entry.loss for entry in rounds], "bytes": sent}
+
     def told(self, outcome: Outcome, strategy: Strategy) -> dict[str, Any]:
         """Say what the run took.
 

@@ -106,6 +106,10 @@ class Bench:
         """All calibration rows at one node."""
         return self.pooled if self.setting.calibration is self.setting.train else self._one(self.setting.calibration)
 
+    def needs_labels(self, detector: Detector) -> bool:
+        """Tell whether a detector learns from labels that the recipe's own does without."""
+        return detector.learning == "supervised" != self.detector.learning
+
     def _one(self, fleet: Fleet) -> Fleet:
         """Return all rows at one node; those of shards as they stood in the data set, with the windows that they had there."""
         table = fleet.pooled()
@@ -293,7 +297,7 @@ def _local(bench: Bench, name: str, detector: Detector) -> Made:
     if isinstance(alone, NetworkDetector):
         outcome = bench.carried(name, alone, bench.alone(getattr(bench.strategy, "batch", None)))
         return bench.made(restored(alone, outcome.memories), outcome)
-    train, calibration = bench.setting.train, bench.setting.calibration
+    train, calibration = bench.setting.labelled if bench.needs_labels(alone) else bench.setting.train, bench.setting.calibration
     return bench.made({node: _fitted(bench, alone, train[node], calibration[node]) for node in train})
 
 
@@ -302,7 +306,8 @@ def _centralised(bench: Bench, name: str, detector: Detector) -> Made:
     if isinstance(detector, NetworkDetector):
         outcome = bench.carried(name, detector, bench.alone(), pooled=True)
         return bench.everywhere(detector.restored(outcome.memories[POOLED]), outcome)
-    return bench.everywhere(_fitted(bench, detector, bench.pooled[POOLED], bench.pooled_calibration[POOLED]))
+    rows = bench.setting.labelled.pooled() if bench.needs_labels(detector) else bench.pooled[POOLED]
+    return bench.everywhere(_fitted(bench, detector, rows, bench.pooled_calibration[POOLED]))
 
 
 def _federated(bench: Bench, name: str, detector: Detector) -> Made:

@@ -139,6 +139,11 @@ class Recipe(Settings):
     follow
         After every so many rounds, detectors learned in rounds are scored on the test rows as they were if training ended there, and
         after the last; 0: only in the end. Nothing is chosen by it.
+    latency
+        Whether to measure how soon a reading is judged by the bundle of each method, one by one and under load, on the first seed of the
+        first protocol.
+    order
+        Whether to tell what the order of test rows is worth to the method the recipe is about, and that it looks at no later row.
     membership
         Whether to attack what nodes learn together, on the first seed: can it be told which rows, and which nodes, it was trained on? It
         takes three trainings on half of the rows and three on half of the nodes, of each method, and a control that is known by heart.
@@ -176,6 +181,8 @@ class Recipe(Settings):
     diagnostics: tuple[Diagnostic, ...] = ()
     evasions: tuple[Evasion, ...] = ()
     follow: int = Field(default=0, ge=0)
+    latency: bool = False
+    order: bool = False
     membership: bool = False
     footprint: bool = False
     fine_tuning: float = Field(default=1.0, gt=0)
@@ -235,8 +242,9 @@ class Recipe(Settings):
         shared += ["optimiser"] if issubclass(kind, NetworkDetector) else []
         inherited = {key: getattr(self.detector, key) for key in shared}
         detector = build(DETECTORS, {**inherited, **chosen.detector}, f"variants.{name}.detector")
-        if kind.learning == "supervised" != self.detector.learning:
-            raise RecipeError(f"variant '{name}' learns from labels, but this recipe trains on normal rows only")
+        alone = chosen.trained in ("local", "centralised") and not issubclass(kind, NetworkDetector)
+        if kind.learning == "supervised" != self.detector.learning and not alone:
+            raise RecipeError(f"variant '{name}' learns from labels in rounds, but this recipe's rounds are about normal rows only")
         if chosen.trained == "fine-tuned" and not isinstance(detector, NetworkDetector):
             raise RecipeError(f"variant '{name}' learns in one step: there is nothing to tune; it may be local, centralised or federated")
         if chosen.trained == "federated" and not isinstance(detector, Federable):

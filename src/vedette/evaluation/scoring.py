@@ -23,6 +23,9 @@ __all__ = ["Figures", "Scored", "folded", "kind_rows", "metric_rows", "score_fle
 
 ABOUT = ("method", "protocol", "split", "seed")
 
+TENTH = 10
+"""Nodes from which on the worst tenth of them is told."""
+
 
 class Scored(NamedTuple):
     """What one detector says of one set of rows.
@@ -100,7 +103,8 @@ def score_trivial(tests: Fleet | Table, scores_of: Callable[[str, Table], Array]
 def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any], diagnostics: Collection[Diagnostic] = ()) -> list[dict[str, Any]]:
     """Return one row of metrics a node, and one ("*") for all together.
 
-    The pooled row adds up the counts of all nodes. Its ranking metrics rank all rows together, in units of each node's threshold,
+    The pooled row adds up the counts of all nodes; of ten or more nodes it tells the mean F1 of the worst tenth too
+    (``f1_worst_tenth``). Its ranking metrics rank all rows together, in units of each node's threshold,
     where nodes have their own rows; where every node scores the same rows they are the mean over the nodes. Where rows follow each other
     in time there are `EVENT_FIGURES` too, and the diagnostics asked for.
 
@@ -130,6 +134,9 @@ def metric_rows(scored: Sequence[Scored], about: Mapping[str, Any], diagnostics:
     else:
         together = _ranks(np.concatenate([part.label for part in scored]), np.concatenate([_relative(part) for part in scored]))
     together |= all_events
+    if len(rows) >= TENTH:
+        known = sorted(row["f1"] for row in rows if row["f1"] is not None)
+        together["f1_worst_tenth"] = _mean(known[: max(len(known) // TENTH, 1)])
     thresholds = {part.threshold for part in scored}
     return [_row("*", total, together, thresholds.pop() if len(thresholds) == 1 else None, about), *rows]
 

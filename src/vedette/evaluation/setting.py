@@ -43,6 +43,8 @@ class Setting(NamedTuple):
         Whether test rows of each group stand in the order of time, none left out.
     train, calibration
         By node; one-class detectors get normal rows only.
+    labelled
+        By node, the training rows with the anomalous ones among them, for methods that learn from labels.
     tests
         ``"validation"`` and ``"test"``: by node, or one table that all nodes share.
     """
@@ -52,6 +54,7 @@ class Setting(NamedTuple):
     seed: int
     train: Fleet
     calibration: Fleet
+    labelled: Fleet
     tests: Mapping[str, Fleet | Table]
     fold: str = ""
     ordered: bool = False
@@ -72,22 +75,24 @@ def shared_out(recipe: Recipe, protocol: str, seed: int, fold: str, parts: Parts
     def fleet(part: str, table: Table) -> Fleet:
         chosen = table.select(recipe.features) if recipe.features else table
         shared = Fleet.from_places(chosen, recipe.partition.places(parts.train, table, part, seed), names)
-        if part == "train" and recipe.attackers.nodes:
-            shared = _poisoned(shared, recipe.attackers, seed)
-        return shared.map(Table.normal) if one_class and part in ("train", "calibration") else shared
+        return _poisoned(shared, recipe.attackers, seed) if part == "train" and recipe.attackers.nodes else shared
+
+    def learned_from(shared: Fleet) -> Fleet:
+        return shared.map(Table.normal) if one_class else shared
 
     strange = next((node for node in recipe.attackers.nodes if node not in names), None)
     if strange is not None:
         raise RecipeError(f"attackers.nodes: there is no node '{strange}'; {suggestion(strange, names)}")
-    train = fleet("train", parts.train)
-    calibration = train if parts.calibration is parts.train else fleet("calibration", parts.calibration)
+    labelled = fleet("train", parts.train)
+    train = learned_from(labelled)
+    calibration = train if parts.calibration is parts.train else learned_from(fleet("calibration", parts.calibration))
     tests: dict[str, Fleet | Table] = {}
     for part, table in (("validation", parts.validation), ("test", parts.test)):
         if len(table) and recipe.test == "own":
             tests[part] = fleet(part, table).without(recipe.attackers.nodes)
         elif len(table):
             tests[part] = table.select(recipe.features) if recipe.features else table
-    return Setting(recipe, protocol, seed, train, calibration, tests, fold, ordered)
+    return Setting(recipe, protocol, seed, train, calibration, labelled, tests, fold, ordered)
 
 
 def rows_of(recipe: Recipe, root: Path | None, seed: int, node: str) -> tuple[Table, Table]:

@@ -10,6 +10,7 @@ from vedette.evaluation.plots.holdings import MOST_HOLDINGS, Holding, class_figu
 from vedette.evaluation.plots.leaks import leak_figure
 from vedette.evaluation.plots.looks import Look, ordered, palette, styles
 from vedette.evaluation.plots.nodes import MOST_BARS, node_figure
+from vedette.evaluation.plots.paces import pace_figure
 from vedette.evaluation.plots.peers import MOST_PEERS, peer_figure
 from vedette.evaluation.plots.protocols import HeatMap, heat_figure
 from vedette.evaluation.plots.rounds import PANELS, Course, mean_of_rows, node_rounds_figure, round_figure
@@ -17,6 +18,7 @@ from vedette.evaluation.plots.scores import BINS, Trace, trace_figure
 from vedette.evaluation.plots.sizes import Growth, size_figure
 from vedette.evaluation.plots.spent import spent_figure
 from vedette.evaluation.plots.text import printable
+from vedette.evaluation.plots.together import Grouped, together_figure
 from vedette.evaluation.plots.tradeoffs import Tradeoff, tradeoff_figure
 from vedette.evaluation.plots.trust import Standing, trust_figure
 
@@ -32,6 +34,7 @@ __all__ = [
     "Curve",
     "Footprint",
     "Graph",
+    "Grouped",
     "Growth",
     "HeatMap",
     "Holding",
@@ -53,6 +56,7 @@ __all__ = [
     "node_figure",
     "node_rounds_figure",
     "ordered",
+    "pace_figure",
     "palette",
     "peer_figure",
     "printable",
@@ -60,6 +64,7 @@ __all__ = [
     "size_figure",
     "spent_figure",
     "styles",
+    "together_figure",
     "trace_figure",
     "tradeoff_figure",
     "trust_figure",

@@ -24,6 +24,7 @@ from vedette.evaluation.report.rounds import rounds_of
 from vedette.evaluation.report.scores import kinds_of, reasons_of, scores_of
 from vedette.evaluation.report.sharing import sharing_of
 from vedette.evaluation.report.summary import summary_of, warnings_of
+from vedette.evaluation.report.systems import systems_of
 from vedette.evaluation.report.template import rendered
 from vedette.evaluation.report.topologies import topologies_of
 from vedette.evaluation.report.trust import trust_of
@@ -102,6 +103,7 @@ def _content(run: Mapping[str, Any], curves: Sequence[Curve], traces: Sequence[T
         # Where epochs are drawn, rounds would only confuse.
         "loss": loss_figure(curves, looks) if curves and not run.get("efforts") else None,
         "efforts": efforts_of(run, looks),
+        "systems": systems_of(run, looks),
         "followed": rounds_of(run, looks),
         "scores": scores_of(run, traces, looks),
         "reasons": reasons_of(run),
