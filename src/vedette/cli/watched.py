@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from vedette.edge.agent import Status
+    from vedette.edge.calibration import Realised
     from vedette.edge.events import Event
 
 __all__ = ["view"]
@@ -44,6 +46,9 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
     rows.append(("readings", _line(f"{status.readings:,} of {status.devices:,} devices, {rate}")))
     share = f" ({status.alarms / status.readings:.2%})" if status.readings else ""
     rows.append(("above", _line(f"{status.alarms:,} readings above their threshold{share}")))
+    if status.realised is not None:
+        rows.append(("promise", _line(_promise(status.realised))))
+        rows.append(("assumed", _line(status.realised.assumes)))
     over = status.told.get("closed", 0)
     rows.append(("incidents", _line(f"{len(status.current)} open, {over} over since this began")))
     for event in sorted(status.current, key=lambda event: -event.score / max(abs(event.threshold), 1e-300))[:MOST]:
@@ -64,6 +69,14 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
     for row in rows:
         table.add_row(*row)
     return Group(Rule(Text(f"sentry, {duration(seconds)}", "bold"), align="left", style="dim"), table)
+
+
+def _promise(found: Realised) -> str:
+    if math.isnan(found.promised):
+        return "none: a fixed threshold promises no rate"
+    if math.isnan(found.measured):
+        return f"{found.promised:g} {found.unit}; nothing measured yet"
+    return f"{found.promised:g} {found.unit}; {found.measured:.2g} came in {found.days:.3g} device-days, but those marked as true"
 
 
 def _said(event: Event) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vedette.edge.calibration import Rate
+from vedette.edge.calibration import Rate, Realised
 from vedette.edge.contract import Contract
 from vedette.edge.couriers import Couriers, Delivery, Told
 from vedette.edge.decoding import Decoder
@@ -63,6 +63,8 @@ class Status(NamedTuple):
         What was last told of each open incident.
     told
         Events so far in this process, by kind.
+    realised
+        What the calibration promised, and what came of it: the mean of the devices; None before there is any.
     model, phase
         Digest of the model at work; ``"steady"``, or ``"shadow"`` or ``"probation"`` while a new one is on trial.
     """
@@ -77,6 +79,7 @@ class Status(NamedTuple):
     waiting: Mapping[str, int]
     current: list[Event]
     told: Mapping[str, int]
+    realised: Realised | None
     model: str
     phase: str
 
@@ -271,6 +274,7 @@ class Agent:
             self.store.outbox.counts(),
             self.sentry.current,
             dict(self._told),
+            self.sentry.calibrated.overall(len(self.sentry.devices)),
             self.sentry.scorer.digest,
             "steady" if self.sentry.care is None else self.sentry.care.phase,
         )

@@ -19,6 +19,8 @@ from vedette.settings import Settings, named
 __all__ = ["CALIBRATIONS", "AnyCalibration", "Calibrated", "Calibration", "Fixed", "Rate", "Realised"]
 
 NEVER = 2**62
+MOST = 1_000
+"""Devices whose rates are averaged, so that it stays a matter of milliseconds."""
 HELD = ("thresholds", "left", "_readings", "_set", "_seconds", "_last", "_above", "_incidents")
 
 
@@ -124,6 +126,16 @@ class Calibrated(ABC):
     @abstractmethod
     def realised(self, device: int) -> Realised:
         """Return what was promised for a device, and what came of it so far."""
+
+    def overall(self, devices: int) -> Realised | None:
+        """Return the mean over so many devices, each by how long it was watched; None where there is none yet."""
+        each = [self.realised(device) for device in range(min(devices, MOST, len(self.thresholds)))]
+        known = [found for found in each if found.days > 0 and math.isfinite(found.measured)]
+        if not each:
+            return None
+        days = sum(found.days for found in known)
+        measured = sum(found.measured * found.days for found in known) / days if days else math.nan
+        return each[-1]._replace(measured=measured, days=days)
 
     def digest(self, device: int) -> str:
         """Return the SHA-256 of a device's threshold and of the settings and the number of readings that it was set by."""

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeCollector"]
 
-MOST = 1_000
-"""Devices whose rates are averaged at a scrape, so that it stays a matter of milliseconds."""
-
 EVENTS: tuple[EventKind, ...] = ("alert", "opened", "updated", "closed")
 SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high")
 
@@ -76,20 +73,23 @@ class EdgeCollector(Collector):
 
     def _rates(self) -> Iterator[Metric]:
         """Yield what the calibration promised, and what came of it: the mean over devices, each by how long it was watched."""
-        calibrated, days, promised, measured, unit = self.agent.sentry.calibrated, 0.0, math.nan, 0.0, ""
-        for device in range(min(self.agent.status.devices, MOST, len(calibrated.thresholds))):
-            found = calibrated.realised(device)
-            promised, unit = found.promised, found.unit
-            if found.days > 0 and math.isfinite(found.measured):
-                days, measured = days + found.days, measured + found.measured * found.days
-        measured = measured / days if days else math.nan
+        found = self.agent.status.realised
+        promised, measured = (math.nan, math.nan) if found is None else (found.promised, found.measured)
         for name, about, value in (
-            ("vedette_rate_promised", "Alarms that the calibration promised at most, in its own unit.", promised),
-            ("vedette_rate_measured", "Those that came of it, a device, without those marked as true.", measured),
+            (
+                "vedette_rate_promised",
+                "Alarms that the calibration promised at most, in its own unit.",
+                promised,
+            ),
+            (
+                "vedette_rate_measured",
+                "Those that came of it, a device, without those marked as true.",
+                measured,
+            ),
         ):
             family = GaugeMetricFamily(name, about, labels=["of"])
-            if unit:
-                family.add_metric([unit], value)
+            if found is not None:
+                family.add_metric([found.unit], value)
             yield family
 
 
