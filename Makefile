@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # One thread a process: two threads on two busy cores can be ten times slower than one.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo fleet-demo live-demo test fuzz check format proof install clean
+.PHONY: demo fleet-demo live-demo test test-all fuzz check format proof install clean
 
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -26,7 +26,10 @@ fleet-demo: install    ## a coordinator and five nodes, then five peers: real pr
 live-demo: install     ## a sentry at work: Mosquitto, pumps with faults, a federation beside it, incidents in the terminal
 	$(BIN)/python tools/live_demo.py
 
-test: install          ## all tests; those on real data need VEDETTE_DATA
+test: install          ## all tests but a few that take long; those on real data need VEDETTE_DATA
+	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
+
+test-all: install      ## those too
 	$(BIN)/pytest -n 3 --dist worksteal
 
 fuzz: install          ## 1,000 broken variants of small files a loader; no two runs try the same

@@ -54,7 +54,7 @@ def killed(out: Path, after: int, *more: str) -> None:
     assert process.returncode == -signal.SIGKILL, "it was done before it could be killed"
 
 
-@pytest.mark.parametrize("after", [1, 20])
+@pytest.mark.parametrize("after", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_anywhere_it_ends_the_same(tmp_path, whole, after):
     killed(tmp_path / "out", after)
     done = vedette(*RUN, "--out", tmp_path / "out", "--resume", "--json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+import shutil
 
 import numpy as np
 import probes  # noqa: F401 - registers the probe strategies
@@ -113,23 +114,15 @@ class TestEveryStrategy:
     def test_goes_on_from_any_checkpoint_as_if_nothing_had_happened(self, name, detector, fleet, tmp_path):
         fleet = rows_for(detector, fleet)
         plan = plan_of(DETECTORS[detector], strategy(name), 7)
-        whole = LocalRuntime(fleet, checkpoint=tmp_path / "whole").run(plan)
-        file = tmp_path / "broken-off"
+        copies = []
 
-        class Killed(Exception):
-            pass
+        def keep(entry, memories):
+            copies.append(shutil.copy(tmp_path / "whole", tmp_path / f"after-{len(copies)}"))
 
-        rounds = len(whole.history)
-        for stop in range(1, rounds + 1):
-            left = [stop]
-
-            def die(entry, memories, left=left):
-                left[0] -= 1
-                if not left[0]:
-                    raise Killed
-
-            with pytest.raises(Killed):
-                LocalRuntime(fleet, checkpoint=file).run(plan, die)
+        whole = LocalRuntime(fleet, checkpoint=tmp_path / "whole").run(plan, keep)
+        assert len(copies) == len(whole.history)
+        # Slow networks are tried from some of them: what is stored does not depend on the network.
+        for file in copies if detector in ("autoencoder", "mlp") else copies[1::3]:
             resumed = LocalRuntime(fleet, checkpoint=file, resume=True).run(plan)
             assert resumed.history == whole.history
             assert all(same(resumed.memories[node], whole.memories[node]) for node in fleet)

@@ -18,7 +18,7 @@ NAMES = sorted(name for name in DETECTORS if issubclass(DETECTORS[name], Baselin
 TRAIN, TEST = correlated(500, 6, seed=1), correlated(400, 6, seed=2, anomalies=0.2)
 
 
-@pytest.mark.parametrize(("kind", "network"), [(Vae, "model"), (DeepSvdd, "model_")])
+@pytest.mark.parametrize(("kind", "network"), [pytest.param(Vae, "model", marks=pytest.mark.slow), (DeepSvdd, "model_")])
 def test_deep_baselines_learn(kind: type[Vae | DeepSvdd], network: str) -> None:
     areas = []
     for epochs in (1, 60):

@@ -126,6 +126,7 @@ def kitsune(folder: Path) -> Path:
     return put(folder, {"kitsune/Mirai/Mirai_dataset.csv": rows, "kitsune/Mirai/Mirai_labels.csv": "0\n" * 300 + "1\n" * 200})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "made", "changes", "inputs"),
     [

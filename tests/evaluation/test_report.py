@@ -300,6 +300,7 @@ def test_odd_losses_are_drawn(tmp_path: Path, loss: list[float]) -> None:
     assert page.size < 300_000
 
 
+@pytest.mark.slow
 def test_a_large_fleet_with_many_methods_stays_small(tmp_path: Path) -> None:
     nodes, methods = tuple(f"node-{i}" for i in range(1000)), (*METHODS, *(f"strategy-{i}" for i in range(12)))
     run = make_run(nodes, methods, (1,))

@@ -200,6 +200,7 @@ def test_one_detector_for_all_nodes_stands_beside_each_of_them(tmp_path: Path) -
     assert "<details><summary>The same of each node</summary>" in page.source
 
 
+@pytest.mark.slow
 def test_very_many_figures_leave_the_page_small(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     entries = []

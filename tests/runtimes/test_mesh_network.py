@@ -105,6 +105,7 @@ def test_over_a_weak_link_all_come_to_what_one_machine_comes_to(tmp_path: Path) 
         assert least * 0.9 < seconds < least * 10
 
 
+@pytest.mark.slow
 def test_a_weak_link_does_not_hold_the_others(tmp_path: Path) -> None:
     """What one is sent takes minutes; the others' rounds end at their deadline."""
     wide = "--set", "detector.hidden=[8192,16]", "--set", 'strategy={name="fedavg",rounds=500,epochs=0.001}'

@@ -88,6 +88,7 @@ def test_rows_lie_in_the_object_store_once(head: str, tmp_path: Path) -> None:
     assert [rows.shape for rows in kept if rows.ndim == 2] == [(10_000, 5)] * 2
 
 
+@pytest.mark.slow
 def test_machines_join_and_leave_while_a_table_is_scored(head: str, tmp_path: Path) -> None:
     """Without the address of any worker: each knows that of the head, and lends itself until it is stopped."""
     table = FLEET["n0"]
