@@ -24,6 +24,15 @@ from vedette.edge.watch import Watch
 from vedette.errors import RecipeError
 from vedette.settings import validated
 
+NOW = 0.0
+
+
+@pytest.fixture(autouse=True)
+def _now() -> None:
+    """Events of a test have one time, and it is that of the test, not of when it was imported."""
+    global NOW
+    NOW = time.time()
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
@@ -63,7 +72,7 @@ def respond(store: Store, found: Responses, *events: Event) -> list[tuple[str, s
 
 
 def now(kind: Any = "opened", number: int = 0, **more: Any) -> Event:
-    return event(kind, number, time=time.time(), **more)
+    return event(kind, number, time=NOW, **more)
 
 
 def test_nothing_is_done_unless_it_is_allowed_to(store: Store, program: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +175,7 @@ def test_rules_choose_by_kind_name_and_severity(store: Store, program: Path) -> 
 
 def test_no_rule_acts_too_often_or_too_late(store: Store, program: Path) -> None:
     found = responses({"name": "run", "program": str(program), "arguments": ["{incident}"]}, allow=(program,), most=2, within=300)
-    noted = respond(store, found, *(now(number=number) for number in range(4)), event("opened", 9, time=time.time() - 400))
+    noted = respond(store, found, *(now(number=number) for number in range(4)), event("opened", 9, time=NOW - 400))
     assert [state for state, _ in noted] == ["done", "done", "limited", "limited", "late"]
     assert len((program.parent / "arguments").read_text().split()) == 2
     # An hour later there is room again.
