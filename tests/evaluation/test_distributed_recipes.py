@@ -172,6 +172,7 @@ def test_the_processor_time_of_other_processes_is_counted_as_theirs() -> None:
     assert taken["chief_cpu"] < 0.4
 
 
+@pytest.mark.slow
 def test_kdd99_is_as_accurate_distributed_as_at_one_place(data_root: Path) -> None:
     result = Experiment(load_recipe("kdd99-distributed", changes=["seeds=1"]), data_root).run()
     for split in ("validation", "test"):

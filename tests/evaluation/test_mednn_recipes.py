@@ -51,6 +51,7 @@ def pooled(result, split: str = "test") -> dict[tuple[str, str], dict]:
     return {(row["method"], row["node"]): row for row in result.run["rows"] if row["split"] == split}
 
 
+@pytest.mark.slow
 def test_each_device_is_an_experiment_of_its_own(tmp_path: Path) -> None:
     names = ", ".join(f'"{device}"' for device in DEVICES)
     chosen = f"methods={list(METHODS)}".replace("'", '"')

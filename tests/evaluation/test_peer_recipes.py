@@ -170,6 +170,7 @@ def test_evasion_is_tried_on_all_classifiers(botnets: Path) -> None:
             assert entry["missed"] == pytest.approx(missed[entry["node"]])
 
 
+@pytest.mark.slow
 def test_graphs_are_compared_on_the_same_rows(botnets: Path, tmp_path: Path) -> None:
     few = [f"protocols.peers-{count}.sample=0" for count in (5, 10, 20, 50, 100)]
     result = ran(

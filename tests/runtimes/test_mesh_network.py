@@ -56,6 +56,7 @@ def test_a_node_that_is_cut_off_is_gone_and_comes_back(tmp_path: Path) -> None:
         assert max(after - before for before, after in pairwise(rounds)) > 5, "it never missed a round"
 
 
+@pytest.mark.slow
 def test_peers_that_are_cut_in_two_go_on_and_agree_again(tmp_path: Path) -> None:
     """The links stay: each step waits for who is silent, up to its deadline, and the last ones are for all again."""
     with network_of(*FIVE) as network, site_of(tmp_path, FIVE, network) as site:

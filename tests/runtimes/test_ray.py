@@ -74,6 +74,7 @@ def test_answers_are_taken_in_as_they_come(head: str, tmp_path: Path) -> None:
     assert befallen(Workers(2, "cluster", ray=head, deadline=30.0), tmp_path / "armed", FAULTS["killed"][0]).cause.startswith("Ray lost it")
 
 
+@pytest.mark.slow
 def test_rows_lie_in_the_object_store_once(head: str, tmp_path: Path) -> None:
     """And come out of a file of this machine, which others cannot open."""
     place = Growing(5, path=tmp_path / "rows.npy")
