@@ -7,8 +7,6 @@ acknowledges. Latency: readings at a pace, some of them strange; from a reading'
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,53 +18,30 @@ from typing import Any
 import numpy as np
 import paho.mqtt.client as paho
 import psutil
+from mosquitto import Mosquitto, until
 from table import options, told
 
 from edge import FEATURES, bundle
 
 HELD, PACE, SECONDS, STRANGE = 40_000, 2_000, 15, 100
+FAST = ("max_inflight_messages 0", "set_tcp_nodelay true")
 TOGETHER = 100
 """Readings of a message that holds a list of objects."""
 
 
-class Broker:
-    """Mosquitto on loopback."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = int(one.getsockname()[1])
-        settings = folder / "mosquitto.conf"
-        lines = ["allow_anonymous true", "max_queued_messages 0", "max_inflight_messages 0", "set_tcp_nodelay true", "user root"]
-        settings.write_text("\n".join([f"listener {self.port} 127.0.0.1", *lines]) + "\n")
-        program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/opt/homebrew/sbin")
-        if program is None:
-            sys.exit("needs Mosquitto: apt-get install mosquitto")
-        self.process = subprocess.Popen([program, "-c", settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="publisher")
-        self.client.max_queued_messages_set(0)
-        self.client.max_inflight_messages_set(1000)
-        self.client.reconnect_delay_set(1, 1)
-        self.client.connect_async("127.0.0.1", self.port)
-        self.client.loop_start()
-        until(self.client.is_connected)
-
-    def close(self) -> None:
-        self.client.loop_stop()
-        self.process.kill()
-        self.process.wait()
+def publisher(port: int) -> paho.Client:
+    """Return a client that never drops what it is to publish, connected."""
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="publisher")
+    client.max_queued_messages_set(0)
+    client.max_inflight_messages_set(1000)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    until(client.is_connected)
+    return client
 
 
-def until(what: Any, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > end:
-            sys.exit("waited in vain")
-        threading.Event().wait(0.01)
-
-
-def agent(model: Path, broker: Broker, out: Path, *more: str) -> psutil.Popen:
-    source = f"mqtt://127.0.0.1:{broker.port}/plant/{{device}}"
+def agent(model: Path, port: int, out: Path, *more: str) -> psutil.Popen:
+    source = f"mqtt://127.0.0.1:{port}/plant/{{device}}"
     still = ["--set", "calibration=fixed", "--set", f'source.client="{out.name}"', "--set", "format.patience=0"]
     command = [sys.executable, "-m", "vedette.cli", "watch", str(model), "--source", source, *still, *more, "--out", str(out), "--quiet"]
     with (out.parent / f"{out.name}.log").open("wb") as log:
@@ -85,17 +60,19 @@ def stored(out: Path) -> int:
 
 def throughput(model: Path, folder: Path, name: str, payloads: list[tuple[str, bytes]], readings: int) -> dict[str, Any]:
     """Let the broker hold messages for an agent that is away, and time what it takes to work them off."""
-    broker = Broker(folder)
-    try:
+    with Mosquitto(folder, *FAST) as broker:
+        client = publisher(broker.port)
         roomy = ("--set", f"limit={4 << 30}", "--set", 'sinks=[{name="eve",path="' + str(folder / f"{name}.json") + '"}]')
-        first = agent(model, broker, folder / name, *roomy)
+        first = agent(model, broker.port, folder / name, *roomy)
         first.terminate()
         first.wait(30)
-        sent = [broker.client.publish(topic, payload, qos=1) for topic, payload in payloads]
+        sent = [client.publish(topic, payload, qos=1) for topic, payload in payloads]
         for one in sent[-100:]:
             one.wait_for_publish(300)
+        client.disconnect()
+        client.loop_stop()
         begin = time.monotonic()
-        process = agent(model, broker, folder / name, *roomy)
+        process = agent(model, broker.port, folder / name, *roomy)
         before = process.cpu_times()
         started = time.monotonic()
         until(lambda: stored(folder / name) >= readings, 600)
@@ -106,13 +83,10 @@ def throughput(model: Path, folder: Path, name: str, payloads: list[tuple[str, b
         spent = after.user + after.system - before.user - before.system
         speeds = {"messages/s CPU": len(payloads) / spent, "readings/s CPU": readings / spent, "readings/s clock": readings / wall}
         return {"what": name, **speeds, "starting s": started - begin, "resident MB": resident}
-    finally:
-        broker.close()
 
 
 def latency(model: Path, folder: Path, pace: int) -> dict[str, Any]:
     """Time alerts from the publication of a strange reading to a subscriber."""
-    broker = Broker(folder)
     late: list[float] = []
     ready = threading.Event()
 
@@ -123,14 +97,15 @@ def latency(model: Path, folder: Path, pace: int) -> dict[str, Any]:
 
     ear = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="ear")
     ear.on_message, ear.on_subscribe = heard, lambda *_: ready.set()
-    ear.connect("127.0.0.1", broker.port)
-    ear.subscribe("v/s/events", qos=1)
-    ear.loop_start()
-    try:
+    with Mosquitto(folder, *FAST) as broker:
+        ear.connect("127.0.0.1", broker.port)
+        ear.subscribe("v/s/events", qos=1)
+        ear.loop_start()
+        client = publisher(broker.port)
         ready.wait(10)
         sinks = f'sinks=[{{name="mqtt",port={broker.port},prefix="v",sentry="s",kinds=["alert"],rate=10000}}]'
         more = ("--set", sinks, "--set", 'incidents={alarms=1,among=1,quiet=1,repeat=0,related="none"}', "--set", "format.time=t")
-        process = agent(model, broker, folder / "late", *more)
+        process = agent(model, broker.port, folder / "late", *more)
         rng = np.random.default_rng(0)
         usual = rng.normal(size=(997, FEATURES)).round(4).tolist()
         names = [f"x{i}" for i in range(FEATURES)]
@@ -141,7 +116,7 @@ def latency(model: Path, folder: Path, pace: int) -> dict[str, Any]:
             due = min(int((time.time() - begin) * pace), pace * SECONDS)
             for place in range(sent, due):
                 body = far if place % STRANGE == 0 else bodies[place % len(bodies)]
-                broker.client.publish(f"plant/d{place % 50}", f'{{"t":{time.time()!r},{body}', qos=1)
+                client.publish(f"plant/d{place % 50}", f'{{"t":{time.time()!r},{body}', qos=1)
             sent = due
             threading.Event().wait(0.0005)
         expected = -(-pace * SECONDS // STRANGE)
@@ -150,11 +125,11 @@ def latency(model: Path, folder: Path, pace: int) -> dict[str, Any]:
             threading.Event().wait(0.05)
         process.terminate()
         process.wait(30)
+        for one in (client, ear):
+            one.disconnect()
+            one.loop_stop()
         middle, high = np.percentile(late, [50, 99]) if late else (np.nan, np.nan)
         return {"what": f"{pace} messages/s", "alerts": len(late), "expected": expected, "p50 ms": float(middle), "p99 ms": float(high)}
-    finally:
-        ear.loop_stop()
-        broker.close()
 
 
 def main() -> None:

@@ -13,9 +13,7 @@ import argparse
 import csv
 import json
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from mosquitto import Mosquitto
 
 from vedette.data.simulate import Simulated
 from vedette.data.table import Table
@@ -39,31 +38,11 @@ SETTLED = 30.0
 """Seconds that the subscriber is given at the end to hear what is left."""
 
 
-class Broker:
-    """Mosquitto on loopback, its messages kept on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        with closing(socket.socket()) as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = int(one.getsockname()[1])
-        kept = folder / "broker"
-        kept.mkdir()
-        self._conf = folder / "mosquitto.conf"
-        self._conf.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {kept}/\n"
-            "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 0\nuser root\n"
-        )
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", self._conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def stop(self) -> None:
-        # It writes what is queued to its disk; a broker that is killed outright loses messages that it has acknowledged.
-        self.process.terminate()
-        self.process.wait()
+def lasting(folder: Path) -> tuple[str, ...]:
+    """Return settings of a broker that keeps its messages on disk."""
+    kept = folder / "broker"
+    kept.mkdir()
+    return "persistence true", f"persistence_location {kept}/", "autosave_on_changes true", "autosave_interval 1"
 
 
 class Subscriber:
@@ -146,9 +125,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         table, bundle = recording(folder, asked.readings, asked.seed)
-        broker = Broker(folder)
-        plain, hit = Subscriber(broker.port, "plain/s/events"), Subscriber(broker.port, "hit/s/events")
-        try:
+        with Mosquitto(folder, *lasting(folder)) as broker:
+            plain, hit = Subscriber(broker.port, "plain/s/events"), Subscriber(broker.port, "hit/s/events")
             begin = time.monotonic()
             subprocess.run(command(table, bundle, folder / "plain", broker.port, "plain", 0), check=True, capture_output=True)
             starting = time.monotonic() - begin
@@ -184,11 +162,8 @@ def main() -> None:
             # What was not told before it ended is told after the next start.
             subprocess.run(agent, check=True, capture_output=True)
             hit.settled()
-        finally:
             for each in (plain, hit):
                 each.client.loop_stop()
-            broker.process.kill()
-            broker.process.wait()
         ours, theirs = kept(folder / "plain"), kept(folder / "hit")
     told = {
         "readings": asked.readings,
