@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import signal
+import sqlite3
 import time
 from pathlib import Path
 
@@ -119,8 +120,6 @@ def test_what_is_acknowledged_is_heeded_with_the_next_readings(plant: Path, tmp_
     event = told(vedette(*run, "--source", first).stdout)[0]
     assert "is marked as true" in vedette("ack", str(event["id"])[:10], "--true", "--out", tmp_path / "state").stdout
     assert vedette(*run, "--set", f'source={{name="replay",files=["{first}","{second}"]}}').returncode == 0
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "state" / "sentry.db") as db:
         assert db.execute("select verdict, applied is not null from acknowledgements").fetchall() == [(1, 1)]
     assert "no event here begins" in refused("ack", "ffffffffffff", "--true", "--out", str(tmp_path / "state"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from listening import until
 
 from vedette.detectors import Pca
 from vedette.detectors.bundle import load_bundle, save_bundle
@@ -76,8 +77,7 @@ def test_a_copy_of_its_folder_comes_to_the_same_state_also_across_a_change_of_mo
             agent._take(part, str(number))
             if number == snapshot:
                 agent.snapshot()
-                while agent.store.taking:
-                    pass
+                until(lambda: not agent.store.taking)
             shutil.copytree(tmp_path / "state", tmp_path / f"copy-{number}")
             other = begun(tmp_path / f"copy-{number}", mine, calibration={"name": "rate", "least": 50, "rows": 500})
             try:
@@ -93,13 +93,18 @@ def test_a_copy_of_its_folder_comes_to_the_same_state_also_across_a_change_of_mo
 
 
 def test_without_a_bundle_too(tmp_path: Path) -> None:
-    sensors = tuple(f"x{i}" for i in range(FEATURES))
-    agent = begun(tmp_path / "state", None, sensors=sensors, rolling={"least": 20, "rows": 60, "every": 10})
+    settings = {
+        "sensors": tuple(f"x{i}" for i in range(FEATURES)),
+        "rolling": {"least": 20, "rows": 60, "every": 10},
+        "calibration": {"name": "rate", "least": 50, "rows": 500},
+    }
+    agent = begun(tmp_path / "state", None, **settings)
     try:
-        for number, part in enumerate(parts()[:4]):
+        for number, part in enumerate(parts()):
             agent._take(part, str(number))
+        assert agent.status.told["opened"] > 0
         shutil.copytree(tmp_path / "state", tmp_path / "copy")
-        other = begun(tmp_path / "copy", None, sensors=sensors, rolling={"least": 20, "rows": 60, "every": 10})
+        other = begun(tmp_path / "copy", None, **settings)
         try:
             same(agent, other)
         finally:

@@ -1,4 +1,4 @@
-"""Latency: readings judged live get the scores they get in a table, and what is told of times can be trusted."""
+"""Latency: what is told of times can be trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vedette.detectors.base import Detector
 from vedette.detectors.classical import Pca
 from vedette.detectors.lstm import LstmAutoencoder
 from vedette.errors import DataUnusable, DetectorMisused
-from vedette.evaluation.latency import Live, latency
+from vedette.evaluation.latency import latency
 from vedette.training.task import Optimiser
 
 TABLE = correlated(120, 5, 1)
@@ -22,21 +22,6 @@ TABLE = correlated(120, 5, 1)
 def recurrent() -> Detector:
     window = Window(size=4, average=3)
     return LstmAutoencoder(window=window, hidden=(4,), epochs=1, residual="mahalanobis", optimiser=Optimiser(batch=16)).fit(TABLE)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 7, 200])
-@pytest.mark.parametrize("window", [Window(), Window(size=4), Window(average=3), Window(size=4, average=3)])
-def test_live_scores_are_those_of_the_table(window: Window, steps: int) -> None:
-    detector = Pca(window=window, threshold={"name": "quantile"}).fit(TABLE)
-    live = Live(detector)
-    found = [live.scores(TABLE.take(slice(first, first + steps))) for first in range(0, len(TABLE), steps)]
-    np.testing.assert_allclose(np.concatenate(found), detector.decision_function(TABLE), rtol=1e-5)
-
-
-def test_live_scores_of_a_network_are_those_of_the_table(recurrent: Detector) -> None:
-    live = Live(recurrent)
-    found = [live.scores(TABLE.take(slice(row, row + 1))) for row in range(40)]
-    np.testing.assert_allclose(np.concatenate(found), recurrent.decision_function(TABLE)[:40], rtol=1e-5)
 
 
 def test_times_are_told_one_by_one_and_under_load(recurrent: Detector) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +28,7 @@ def incidents(
     from vedette.cli.show import console, listing
     from vedette.edge.database import Database
     from vedette.edge.records import Records
+    from vedette.edge.times import clock
 
     with closing(Database(out, writer=False)) as database:
         found = Records(database).incidents(open_only, most)
@@ -38,9 +38,9 @@ def incidents(
     cells = [
         [
             event.incident[:8],
-            _when(event.began),
+            clock(event.began),
             "open" if event.kind != "closed" else f"{event.time - event.began:,.0f} s",
-            event.device if event.device.isprintable() else repr(event.device),
+            event.device,
             event.severity,
             event.origin or "",
             event.cause[0] if event.cause else "",
@@ -65,10 +65,3 @@ def ack(
     with closing(Database(out, writer=False)) as database:
         found = Records(database).acknowledge(event, true)
     typer.echo(f"{found.id} of {found.device} is marked as {'true' if true else 'false'}")
-
-
-def _when(time: float) -> str:
-    try:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        return f"{time:g}"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vedette.cli.live import ROOM, duration
+from vedette.edge.times import clock
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -80,12 +80,7 @@ def _promise(found: Realised) -> str:
 
 
 def _said(event: Event) -> str:
-    device = event.device if event.device.isprintable() else repr(event.device)
-    try:
-        since = datetime.fromtimestamp(event.began, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (OverflowError, ValueError, OSError):
-        since = f"{event.began:g}"
-    return f"{device} since {since}: {event.cause[0] if event.cause else f'score {event.score:.3g}'}"
+    return f"{event.device} since {clock(event.began)}: {event.cause[0] if event.cause else f'score {event.score:.3g}'}"
 
 
 def _line(text: str) -> Text:

@@ -15,6 +15,7 @@ from vedette.version import __version__
 
 if TYPE_CHECKING:
     from vedette.edge.agent import Agent
+    from vedette.edge.calibration import Realised
 
 __all__ = ["EdgeCollector"]
 
@@ -38,9 +39,7 @@ class EdgeCollector(Collector):
         """Yield the metrics, as docs/live-alerts.md lists them."""
         status, store = self.agent.status, self.agent.store
         yield InfoMetricFamily("vedette_build", "The version that runs.", {"version": __version__})
-        yield InfoMetricFamily(
-            "vedette_model", "The model that scores, by the digest of its bundle.", {"digest": self.agent.sentry.scorer.digest}
-        )
+        yield InfoMetricFamily("vedette_model", "The model that scores, by the digest of its bundle.", {"digest": status.model})
         yield CounterMetricFamily("vedette_readings", "Readings that were scored.", status.readings)
         yield CounterMetricFamily("vedette_batches", "Batches that they came in: whatever was pending is scored together.", status.batches)
         yield CounterMetricFamily("vedette_readings_above_threshold", "Readings above their threshold.", status.alarms)
@@ -53,7 +52,7 @@ class EdgeCollector(Collector):
         for severity in SEVERITIES:
             open_.add_metric([severity], severe[severity])
         yield open_
-        yield from self._rates()
+        yield from _rates(status.realised)
         told_to = status.deliveries.items()
         for name, about, values in (
             ("vedette_events_accepted", "Events that a sink accepted.", {sink: one.sent for sink, one in told_to}),
@@ -71,26 +70,26 @@ class EdgeCollector(Collector):
         yield GaugeMetricFamily("vedette_store_bytes", "Bytes of readings and events in the store.", store.size)
         yield GaugeMetricFamily("vedette_store_limit_bytes", "Bytes that they may take.", store.limit)
 
-    def _rates(self) -> Iterator[Metric]:
-        """Yield what the calibration promised, and what came of it: the mean over devices, each by how long it was watched."""
-        found = self.agent.status.realised
-        promised, measured = (math.nan, math.nan) if found is None else (found.promised, found.measured)
-        for name, about, value in (
-            (
-                "vedette_rate_promised",
-                "Alarms that the calibration promised at most, in its own unit.",
-                promised,
-            ),
-            (
-                "vedette_rate_measured",
-                "Those that came of it, a device, without those marked as true.",
-                measured,
-            ),
-        ):
-            family = GaugeMetricFamily(name, about, labels=["of"])
-            if found is not None:
-                family.add_metric([found.unit], value)
-            yield family
+
+def _rates(found: Realised | None) -> Iterator[Metric]:
+    """Yield what the calibration promised, and what came of it: the mean over devices, each by how long it was watched."""
+    promised, measured = (math.nan, math.nan) if found is None else (found.promised, found.measured)
+    for name, about, value in (
+        (
+            "vedette_rate_promised",
+            "Alarms that the calibration promised at most, in its own unit.",
+            promised,
+        ),
+        (
+            "vedette_rate_measured",
+            "Those that came of it, a device, without those marked as true.",
+            measured,
+        ),
+    ):
+        family = GaugeMetricFamily(name, about, labels=["of"])
+        if found is not None:
+            family.add_metric([found.unit], value)
+        yield family
 
 
 def _counts(name: str, about: str, label: str, values: Mapping[Any, int]) -> Metric:

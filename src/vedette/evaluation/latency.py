@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 
 from vedette.data.table import Table
-from vedette.data.windows import averaged
 from vedette.detectors.base import Detector
-from vedette.detectors.bundle import load_bundle, save_bundle
+from vedette.detectors.bundle import save_bundle
+from vedette.edge.readings import Readings
+from vedette.edge.scorer import Scorer
 from vedette.errors import DataUnusable
 from vedette.message import Array
 from vedette.seeds import stream
 
-__all__ = ["LOADS", "Live", "latency"]
+__all__ = ["LOADS", "latency"]
 
 LOADS = (100, 1_000, 10_000)
 """Readings that arrive in a second."""
@@ -34,35 +35,6 @@ FEWEST = 400
 
 DRAINED = 4_096
 """Waiting readings that are judged together, at most."""
-
-
-class Live:
-    """Scores readings as they come, each with those of its window before it: as if all were one unbroken recording.
-
-    Parameters
-    ----------
-    detector
-        A fitted one.
-    """
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector = detector
-        self._before: Array | None = None
-        self._said = np.zeros(0)
-
-    def scores(self, table: Table) -> Array:
-        """Return the scores [rows] float64 of the next rows."""
-        window, rows = self._detector.window, self._detector.scaler.transform(table)
-        before = np.repeat(rows[:1], window.size - 1, axis=0) if self._before is None else self._before
-        seen = np.concatenate([before, rows])
-        self._before = seen[len(rows) :]
-        windows = seen[None] if len(rows) == 1 else np.lib.stride_tricks.sliding_window_view(seen, window.size, axis=0).transpose(0, 2, 1)
-        scores = self._detector.score_samples(windows.reshape(len(rows), -1))
-        if window.average == 1:
-            return scores
-        said = np.concatenate([self._said, scores])
-        self._said = said[max(0, len(said) - window.average + 1) :]
-        return averaged(said, np.arange(len(said)), window.average)[-len(rows) :]
 
 
 def latency(detector: Detector, table: Table, loads: Sequence[int] = LOADS, readings: int = READINGS) -> dict[str, Any]:
@@ -98,28 +70,37 @@ def latency(detector: Detector, table: Table, loads: Sequence[int] = LOADS, read
     """
     if not len(table):
         raise DataUnusable("latency is measured on rows, and there are none")
-    with TemporaryDirectory(prefix="vedette-") as folder:
-        save_bundle(detector, Path(folder) / "bundle")
-        stored = load_bundle(Path(folder) / "bundle")
-    taken, spent = _one_by_one(stored, table, readings)
+    with TemporaryDirectory(prefix="vedette-") as place:
+        folder = Path(place) / "bundle"
+        save_bundle(detector, folder)
+        rows = _readings(detector.scaler.scaling.chosen(table))
+        taken, spent = _one_by_one(Scorer.of(folder), detector.threshold_, rows, readings)
+        under = [_under(Scorer.of(folder), detector.threshold_, rows, load) for load in loads]
     processor = {f"cpu_{name}": value for name, value in _percentiles(spent).items()}
-    return {"readings": readings, **_percentiles(taken), **processor, "loads": [_under(stored, table, load) for load in loads]}
+    return {"readings": readings, **_percentiles(taken), **processor, "loads": under}
 
 
-def _one_by_one(detector: Detector, table: Table, readings: int) -> tuple[Array, Array]:
-    live, threshold, taken = Live(detector), detector.threshold_, np.empty((2, WARMING + readings))
+def _readings(table: Table) -> Readings:
+    """Return rows as one device's readings, a second apart."""
+    devices = np.zeros(len(table), dtype=np.int32)
+    return Readings(devices, np.arange(len(table), dtype=np.float64), np.ascontiguousarray(table.numbers), table.categories)
+
+
+def _one_by_one(scorer: Scorer, threshold: float, rows: Readings, readings: int) -> tuple[Array, Array]:
+    taken = np.empty((2, WARMING + readings))
     for place in range(WARMING + readings):
-        at = place % len(table)
+        at = place % len(rows)
+        one = rows.take(slice(at, at + 1))
         begun, spent = time.perf_counter(), time.thread_time()
-        bool(live.scores(table.take(slice(at, at + 1)))[0] > threshold)
+        bool(scorer.score(one)[0] > threshold)
         taken[:, place] = time.perf_counter() - begun, time.thread_time() - spent
     return taken[0, WARMING:], taken[1, WARMING:]
 
 
-def _under(detector: Detector, table: Table, load: int) -> dict[str, Any]:
+def _under(scorer: Scorer, threshold: float, rows: Readings, load: int) -> dict[str, Any]:
     readings = max(FEWEST, load)
     due = np.cumsum(stream(0, "arrivals", load).exponential(1 / load, readings))
-    live, threshold, taken, done, times = Live(detector), detector.threshold_, np.empty(readings), 0, 0
+    taken, done, times = np.empty(readings), 0, 0
     begun = time.perf_counter()
     while done < readings:
         now = time.perf_counter() - begun
@@ -127,7 +108,7 @@ def _under(detector: Detector, table: Table, load: int) -> dict[str, Any]:
         if here == done:
             time.sleep(max(due[done] - now, 0.0))
             continue
-        live.scores(table.take(np.arange(done, here) % len(table))) > threshold  # noqa: B015 - the verdict is part of it
+        scorer.score(rows.take(np.arange(done, here) % len(rows))) > threshold  # noqa: B015 - the verdict is part of it
         taken[done:here] = time.perf_counter() - begun - due[done:here]
         done, times = here, times + 1
     return {"per_second": load, "readings": readings, **_percentiles(taken), "together": readings / times}

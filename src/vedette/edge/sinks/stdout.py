@@ -9,15 +9,16 @@ from typing import Literal
 
 from vedette.edge.events import Event
 from vedette.edge.sinks.base import Outlet, Sink, Unaccepted
-from vedette.edge.times import rfc3339
+from vedette.edge.times import clock
 
 __all__ = ["Stdout", "line"]
 
 
 def line(event: Event) -> str:
     """Say an event in one line."""
-    when = rfc3339(event.time)[:19].replace("T", " ")
-    parts = [f"{when}Z  {event.kind:<7}  {event.device}  {event.severity}  score {event.score:.4g}, threshold {event.threshold:.4g}"]
+    parts = [
+        f"{clock(event.time)}  {event.kind:<7}  {event.device}  {event.severity}  score {event.score:.4g}, threshold {event.threshold:.4g}"
+    ]
     if event.kind != "alert":
         parts.append(f"{event.alerts} alerts in {event.time - event.began:.0f} s")
     if event.fleet is not None:
