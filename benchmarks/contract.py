@@ -40,7 +40,7 @@ AFTER = 1800.0
 
 
 class Found(NamedTuple):
-    """What an agent told of one device: faults that were met by an incident, and incidents that met none."""
+    """What an agent told of one device: faults in which an incident had an alarm, and incidents that had none in a fault."""
 
     faults: int
     met: int
@@ -49,14 +49,14 @@ class Found(NamedTuple):
 
 
 def watched(events: Sequence[Event], device: str, end: float) -> list[tuple[float, float]]:
-    """Return when incidents of a device began and ended."""
+    """Return the times of the first and of the last alarm of each incident of a device."""
     found: list[tuple[float, float]] = []
     began = None
     for event in events:
         if event.device == device and event.kind == "opened":
             began = event.began
         elif event.device == device and event.kind == "closed" and began is not None:
-            found.append((began, event.time))
+            found.append((began, event.began + event.lasted))
             began = None
     return found if began is None else [*found, (began, end)]
 
@@ -72,11 +72,12 @@ def faults_of(label: Array, time: Array) -> list[tuple[float, float]]:
     return found
 
 
-def compared(faults: list[tuple[float, float]], incidents: list[tuple[float, float]]) -> Found:
-    """Hold incidents against faults: they meet where they overlap."""
-    met = sum(any(begin <= last and end >= first for begin, end in incidents) for first, last in faults)
-    false = sum(not any(begin <= last and end >= first for first, last in faults) for begin, end in incidents)
-    return Found(len(faults), met, len(incidents), false)
+def compared(faults: list[tuple[float, float]], alarms: Array, incidents: list[tuple[float, float]]) -> Found:
+    """Hold incidents against faults, by the times of readings above the threshold [n] that they are made of."""
+    own = [alarms[(alarms >= begin) & (alarms <= end)] for begin, end in incidents]
+    within = [[bool(((times >= first) & (times <= last)).any()) for first, last in faults] for times in own]
+    hits = np.array(within, dtype=bool).reshape(len(incidents), len(faults))
+    return Found(len(faults), int(hits.any(axis=0).sum()), len(incidents), int((~hits.any(axis=1)).sum()))
 
 
 def aged(table: Table, hours: float, noise: Array, rng: np.random.Generator) -> Table:
@@ -123,7 +124,7 @@ def simulated(seed: int, device: str, nodes: int = 6, days: int = 10) -> list[di
         detector = None if model == "rolling" else whole
         incidents = IncidentSettings()
         chosen: Calibration = calibration or Fixed(threshold=fixed_by(scorer, warm))
-        judge = Judge(chosen.open(detector, incidents.alarms, incidents.among), Incidents(incidents), Devices(names))
+        judge = Judge.of(chosen, incidents, Devices(names), detector)
         if calibration is not None:
             judge.watch(scorer, warm)
         judged = judge.watch(scorer, readings)
@@ -150,7 +151,8 @@ def told_of(judged: Judged, readings: Readings, label: Array, names: Sequence[st
     for place, name in enumerate(names):
         own = readings.devices == place
         times = readings.times[own]
-        total += np.array(compared(faults_of(label[own], times), watched(judged.events, name, float(times[-1]))))
+        alarms = times[judged.scores[own] > judged.thresholds[own]]
+        total += np.array(compared(faults_of(label[own], times), alarms, watched(judged.events, name, float(times[-1]))))
         days += float(np.ptp(times)) / DAY
     faults, met, _, false = total.tolist()
     return {"days": days, "false": false, "false a device-week": false / days * 7, "faults": faults, "recall": met / faults}
@@ -196,7 +198,7 @@ def unmoved(table: Table, first: int) -> tuple[Watcher, Calibration]:
 def replayed(table: Table, scorer: Watcher, calibration: Calibration) -> Judged:
     """Watch one device."""
     settings, numbers = IncidentSettings(), np.asarray(table.numbers, dtype=np.float64)
-    judge = Judge(calibration.open(None, settings.alarms, settings.among), Incidents(settings), Devices(["rig"]))
+    judge = Judge.of(calibration, settings, Devices(["rig"]))
     return judge.watch(scorer, Readings(np.zeros(len(numbers), np.int32), np.asarray(table.time), numbers))
 
 

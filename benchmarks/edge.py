@@ -19,7 +19,7 @@ from table import options, told
 
 from vedette.edge.calibration import Rate
 from vedette.edge.contract import Contract
-from vedette.edge.incidents import Incidents, IncidentSettings
+from vedette.edge.incidents import IncidentSettings
 from vedette.edge.judge import Judge
 from vedette.edge.readings import Devices, Readings
 from vedette.edge.scorer import Scorer
@@ -74,7 +74,7 @@ def series(folder: Path) -> list[dict[str, Any]]:
     settings, rows = IncidentSettings(), []
     for name, calibration in (("contract", Contract()), ("rate", Rate(rows=1000))):
         scorer, devices = Scorer.of(folder), devices_of(SERIES)
-        judge = Judge(calibration.open(scorer.detector, settings.alarms, settings.among), Incidents(settings), devices)
+        judge = Judge.of(calibration, settings, devices, scorer.detector)
         rng = np.random.default_rng(0)
         for step in range(WINDOW + 20):
             times = np.full(SERIES, 60.0 * step)
@@ -102,7 +102,7 @@ def main() -> None:
             bundle(folder, FEATURES, 1, hidden)
             scorer = Scorer.of(folder)
             settings = IncidentSettings()
-            judge = Judge(Contract().open(scorer.detector, settings.alarms, settings.among), Incidents(settings), devices_of(SERIES))
+            judge = Judge.of(Contract(), settings, devices_of(SERIES), scorer.detector)
             scorer.score(readings.take(slice(0, 4096)))
             gc.collect()
             gc.freeze()

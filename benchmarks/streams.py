@@ -21,7 +21,7 @@ from table import options, told
 from vedette.data.table import Table, concat
 from vedette.detectors.base import Detector
 from vedette.edge.calibration import Calibration, Fixed, Rate
-from vedette.edge.incidents import Incidents, IncidentSettings
+from vedette.edge.incidents import IncidentSettings
 from vedette.edge.judge import Judge, Judged
 from vedette.edge.readings import Devices, Readings
 from vedette.edge.scorer import Scorer
@@ -118,7 +118,7 @@ def readings_of(table: Table, begin: int, pace: float) -> Readings:
 def judged(detector: Detector | None, scores: Sequence[Array], readings: Sequence[Readings], calibration: Calibration) -> Judged:
     """Judge the rows a device was trained on, then its stream; return what came of the stream."""
     settings = IncidentSettings()
-    judge = Judge(calibration.open(detector, settings.alarms, settings.among), Incidents(settings), Devices(["device"]))
+    judge = Judge.of(calibration, settings, Devices(["device"]), detector)
     judge.judge(readings[0], scores[0])
     return judge.judge(readings[1], scores[1])
 

@@ -95,8 +95,8 @@ def test_a_copy_of_its_folder_comes_to_the_same_state_also_across_a_change_of_mo
 def test_without_a_bundle_too(tmp_path: Path) -> None:
     settings = {
         "sensors": tuple(f"x{i}" for i in range(FEATURES)),
-        "rolling": {"least": 20, "rows": 60, "every": 10},
-        "calibration": {"name": "rate", "least": 50, "rows": 500},
+        "rolling": {"statistic": "q", "share": 0.9, "least": 20, "rows": 60, "every": 10},
+        "calibration": {"name": "rate", "rate": 0.05, "least": 50, "rows": 500},
     }
     agent = begun(tmp_path / "state", None, **settings)
     try:

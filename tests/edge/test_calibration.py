@@ -9,7 +9,7 @@ import pytest
 
 from vedette.edge.calibration import Calibration, Fixed, Rate
 from vedette.edge.contract import Contract, exceeded
-from vedette.edge.incidents import Incidents, IncidentSettings
+from vedette.edge.incidents import IncidentSettings
 from vedette.edge.judge import Judge, Judged
 from vedette.edge.readings import Devices, Readings
 from vedette.message import Array
@@ -21,9 +21,7 @@ def watched(calibration: Calibration, scores: Array, settings: IncidentSettings 
     """Judge scores [devices, n], one a minute from each device."""
     settings = settings or IncidentSettings()
     devices, rows = scores.shape
-    judge = Judge(
-        calibration.open(None, settings.alarms, settings.among), Incidents(settings), Devices([f"d{place}" for place in range(devices)])
-    )
+    judge = Judge.of(calibration, settings, Devices([f"d{place}" for place in range(devices)]))
     readings = Readings(
         np.tile(np.arange(devices, dtype=np.int32), rows), np.repeat(np.arange(rows) * MINUTE, devices), np.zeros((devices * rows, 1))
     )

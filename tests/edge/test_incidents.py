@@ -66,6 +66,19 @@ def test_it_is_told_again_when_the_worst_score_doubled_and_now_and_then() -> Non
     assert [event.score for event in events[1:]] == [2.0, 4.0, 4.0, 9.0]
 
 
+def test_what_comes_again_while_it_is_quiet_belongs_to_it_and_quiet_is_not_told_of() -> None:
+    """How long that is the calibration says, unless the settings do."""
+    incidents = Incidents(IncidentSettings(alarms=1, among=1, quiet=1, every=4), quiet=8)
+    events, inside = told(incidents, [2, 0, 0, 0, 0, 0, 2, *[0.0] * 9, 0, 2])
+    assert inside == "x" * 16 + "-x"
+    # At 4 it has been quiet for a while; at 6 it is told again, for it was told of last at 0.
+    assert said(events) == [("alert", 0.0), ("opened", 0.0), ("updated", 6.0), ("closed", 15.0), ("opened", 17.0)]
+    closed = events[3]
+    assert (closed.began, closed.last, closed.lasted, closed.alerts) == (0.0, 6.0, 6.0, 2)
+    at_once = Incidents(IncidentSettings(alarms=1, among=1, quiet=1, quiet_seconds=0), quiet=8)
+    assert said(told(at_once, [2, 0])[0])[-1] == ("closed", 1.0)
+
+
 def test_the_cause_is_that_of_the_reading_that_opened_it_or_made_it_worse() -> None:
     asked: list[tuple[int, int]] = []
 

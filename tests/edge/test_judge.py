@@ -10,7 +10,7 @@ import pytest
 from conftest import correlated
 from vedette.detectors import Detector, Pca
 from vedette.edge.calibration import CALIBRATIONS, Calibration
-from vedette.edge.incidents import Incidents, IncidentSettings
+from vedette.edge.incidents import IncidentSettings
 from vedette.edge.judge import Judge, Judged
 from vedette.edge.readings import Devices, Readings
 from vedette.message import Array
@@ -43,7 +43,7 @@ def scored(detector: Detector, rows: int, seed: int) -> tuple[Readings, Array]:
 def judge_of(detector: Detector, name: str) -> Judge:
     calibration: Calibration = CALIBRATIONS[name](**SETTINGS[name])
     settings = IncidentSettings()
-    return Judge(calibration.open(detector, settings.alarms, settings.among), Incidents(settings), Devices(NAMES))
+    return Judge.of(calibration, settings, Devices(NAMES), detector)
 
 
 def run(judge: Judge, readings: Readings, scores: Array, size: int) -> list[Judged]:

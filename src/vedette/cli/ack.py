@@ -39,7 +39,7 @@ def incidents(
         [
             event.incident[:8],
             clock(event.began),
-            "open" if event.kind != "closed" else f"{event.time - event.began:,.0f} s",
+            "open" if event.kind != "closed" else f"{event.lasted:,.0f} s",
             event.device,
             event.severity,
             event.origin or "",

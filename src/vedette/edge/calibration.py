@@ -155,6 +155,11 @@ class Calibrated(ABC):
 class Calibration(Settings, ABC):
     """Base of calibrations: the fields are settings."""
 
+    @property
+    def quiet(self) -> float:
+        """Seconds without an alarm that end an incident of a device: alarms that come sooner belong to the same one."""
+        return 0.0
+
     @abstractmethod
     def open(self, detector: Detector | None, alarms: int = 1, among: int = 1) -> Calibrated:
         """Begin.

@@ -68,13 +68,18 @@ class Contract(Calibration):
     least: int = Field(default=200, ge=50)
     every: int = Field(default=20, ge=1)
     freeze: float = Field(default=6 * 3600.0, gt=0)
-    slack: float = Field(default=3.0, ge=1)
+    slack: float = Field(default=1.5, ge=1)
     cap: float = Field(default=1.5, ge=1)
 
     @property
     def share(self) -> float:
         """Of blocks that may exceed the threshold."""
         return min(0.5, self.incidents * self.block / self.per)
+
+    @property
+    def quiet(self) -> float:
+        """Three hours of a week's contract: who is told of an incident once a week is not told twice of one that comes and goes."""
+        return self.per / 56
 
     def open(self, detector: Detector | None, alarms: int = 1, among: int = 1) -> Calibrated:
         return _Contract(self, detector, alarms, among)

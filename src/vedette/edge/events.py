@@ -35,8 +35,8 @@ class Event(BaseModel):
         Id of the incident among related devices, and `origin`, the device where that began; both None where one device is concerned.
     score, threshold
         Of the reading; of an incident, of the reading that it was told of last: the one that opened it, or one that scored twice as much.
-    began
-        Of an incident, the time of its first alert.
+    began, last
+        Of an incident, the times of its first and of its last reading above the threshold.
     alerts, readings
         Of an incident: how many so far, above the threshold too.
     cause
@@ -57,6 +57,7 @@ class Event(BaseModel):
     score: float
     threshold: float
     began: float
+    last: float | None = None
     alerts: int = 1
     readings: int = 1
     cause: tuple[str, ...] = ()
@@ -70,6 +71,11 @@ class Event(BaseModel):
         # Scores of some detectors are below zero; what counts is the distance, in thresholds.
         times = 1 + (self.score - self.threshold) / max(abs(self.threshold), 1e-300)
         return "high" if times >= HIGH else "medium" if times >= MEDIUM else "low"
+
+    @property
+    def lasted(self) -> float:
+        """Seconds from the first to the last reading above the threshold, of an incident."""
+        return (self.time if self.last is None else self.last) - self.began
 
     def said(self) -> dict[str, Any]:
         """Return it as JSON."""

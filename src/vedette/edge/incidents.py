@@ -33,11 +33,12 @@ class IncidentSettings(Settings):
     alarms, among
         It opens at so many readings above the threshold among the last so many of a device.
     quiet, quiet_seconds
-        It closes after so many readings in a row, over at least so many seconds, that lie below `low`.
+        It closes after so many readings in a row, over at least so many seconds, that lie below `low`; what comes within them belongs to
+        it. None: as many seconds as the calibration says (`Calibration.quiet`).
     low
         Share of the threshold: what falls only just below it is no end.
     every
-        Seconds after which an open incident is told of again; it is at once where its worst score has doubled.
+        Seconds after which an open incident is told of again, if it is not quiet; it is at once where its worst score has doubled.
     repeat
         Seconds for which further alerts of a device are counted, but not told.
     related
@@ -50,7 +51,7 @@ class IncidentSettings(Settings):
     alarms: int = Field(2, ge=1, le=MOST)
     among: int = Field(3, ge=1, le=MOST)
     quiet: int = Field(5, ge=1)
-    quiet_seconds: float = Field(0.0, ge=0)
+    quiet_seconds: float | None = Field(None, ge=0)
     low: float = Field(0.9, gt=0, le=1)
     every: float = Field(3600.0, gt=0)
     repeat: float = Field(60.0, ge=0)
@@ -97,6 +98,7 @@ class _Case:
     id: str
     device: str
     began: float
+    last: float = math.nan
     opened: bool = False
     alerts: int = 0
     readings: int = 0
@@ -118,6 +120,8 @@ class Incidents:
         When an incident opens and closes.
     record
         Says what is kept of a reading, by device and row; asked once for each that is told of with a new cause.
+    quiet
+        Seconds after which an incident closes where the settings do not say.
 
     Attributes
     ----------
@@ -128,8 +132,8 @@ class Incidents:
         Devices that were never heard of lie beyond the end of both.
     """
 
-    def __init__(self, settings: IncidentSettings, record: Callable[[int, int], Record] | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: IncidentSettings, record: Callable[[int, int], Record] | None = None, quiet: float = 0.0) -> None:
+        self.settings, self._quiet = settings, quiet if settings.quiet_seconds is None else settings.quiet_seconds
         self.record = record if record is not None else lambda device, row: Record()
         self.open: Array = np.zeros(0, bool)
         self.awake: Array = np.zeros(0, bool)
@@ -222,7 +226,7 @@ class Incidents:
         # Clocks are set back at times: the count of crossings keeps ids apart.
         count = int(self._crossings[device]) + 1 if crossing else 0
         case = case if case is not None else _Case(event_id("opened", name, time, str(count)), name, time)
-        case.readings += 1
+        case.readings, case.last = case.readings + 1, time
         if crossing:
             self._crossings[device] = count
             case.alerts += 1
@@ -237,6 +241,7 @@ class Incidents:
                     score=score,
                     threshold=threshold,
                     began=case.began,
+                    last=time,
                     **self.record(device, row)._asdict(),
                 )
                 self._pending.append((row, event, True))
@@ -249,12 +254,12 @@ class Incidents:
         else:
             case.quiet_from = case.quiet_from if case.quiet else time
             case.quiet += 1
-        if case.quiet >= self.settings.quiet and abs(time - case.quiet_from) >= self.settings.quiet_seconds:
+        if case.quiet >= self.settings.quiet and abs(time - case.quiet_from) >= self._quiet:
             self._tell("closed", device, row, time, case)
             return True
         if score >= 2 * case.told_score > 0:
             self._tell("updated", device, row, time, case, score, threshold)
-        elif abs(time - case.told) >= self.settings.every:
+        elif not case.quiet and abs(time - case.told) >= self.settings.every:
             self._tell("updated", device, row, time, case)
         return False
 
@@ -274,6 +279,7 @@ class Incidents:
             score=score if own else 0.0,
             threshold=threshold if own else 0.0,
             began=case.began,
+            last=case.last,
             alerts=case.alerts,
             readings=case.readings,
             **(self.record(device, row)._asdict() if own else {}),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 
-from vedette.edge.calibration import Calibrated
+from vedette.detectors.base import Detector
+from vedette.edge.calibration import Calibrated, Calibration
 from vedette.edge.events import Event
-from vedette.edge.incidents import Incidents
+from vedette.edge.incidents import Incidents, IncidentSettings, Record
 from vedette.edge.readings import Devices, Readings
 from vedette.edge.windows import Ordered, ordered
 from vedette.message import Array
@@ -67,6 +68,30 @@ class Judge:
 
     def __init__(self, calibrated: Calibrated, incidents: Incidents, devices: Devices) -> None:
         self.calibrated, self.incidents, self.devices = calibrated, incidents, devices
+
+    @classmethod
+    def of(
+        cls,
+        calibration: Calibration,
+        settings: IncidentSettings,
+        devices: Devices,
+        detector: Detector | None = None,
+        record: Callable[[int, int], Record] | None = None,
+    ) -> Self:
+        """Begin.
+
+        Parameters
+        ----------
+        calibration, settings
+            What sets thresholds, and when an incident opens and closes.
+        devices
+            Their names.
+        detector
+            Whose scores are judged; None where there is no bundle.
+        record
+            See `Incidents`.
+        """
+        return cls(calibration.open(detector, settings.alarms, settings.among), Incidents(settings, record, calibration.quiet), devices)
 
     def judge(self, readings: Readings, scores: Array) -> Judged:
         """Judge a batch.

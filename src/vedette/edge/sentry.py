@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from vedette.edge.calibration import Calibrated, Calibration
 from vedette.edge.events import Event
-from vedette.edge.incidents import Incidents, IncidentSettings, Record
+from vedette.edge.incidents import IncidentSettings, Record
 from vedette.edge.judge import Judge, Judged
 from vedette.edge.models import CareSettings, ModelCare, Station
 from vedette.edge.readings import Devices, Readings
@@ -60,8 +60,8 @@ class Sentry:
         care: CareSettings | None = None,
     ) -> None:
         self.devices, self._calibration, self._incidents = devices, calibration, incidents
-        judge = self._judge(scorer, Incidents(incidents, self._record))
-        self.care = ModelCare(Station(scorer, judge), self._beside, care) if isinstance(scorer, Scorer) else None
+        judge = self._judge(scorer, self._record)
+        self.care = ModelCare(Station(scorer, judge), self._judge, care) if isinstance(scorer, Scorer) else None
         self._rolling, self._judge_of_rolling = scorer, judge
         self._samples: dict[str, bytes] = {}
 
@@ -104,13 +104,9 @@ class Sentry:
         judged = self.judge.watch(self._rolling, readings) if self.care is None else self.care.watch(readings)
         return Outcome(judged, self._samples)
 
-    def _judge(self, scorer: Scorer | RollingScorer, incidents: Incidents) -> Judge:
+    def _judge(self, scorer: Scorer | RollingScorer, record: Callable[[int, int], Record] | None = None) -> Judge:
         detector = scorer.detector if isinstance(scorer, Scorer) else None
-        settings = self._incidents
-        return Judge(self._calibration.open(detector, settings.alarms, settings.among), incidents, self.devices)
-
-    def _beside(self, scorer: Scorer) -> Judge:
-        return self._judge(scorer, Incidents(self._incidents))
+        return Judge.of(self._calibration, self._incidents, self.devices, detector, record)
 
     def _record(self, device: int, row: int) -> Record:
         values = self.scorer.sample(row)
