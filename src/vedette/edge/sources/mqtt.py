@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -80,7 +81,7 @@ class Mqtt(Source):
     client: str = ""
     keep: float = Field(default=7 * 86_400.0, ge=0, lt=2**32)
     version: Literal["3.1.1", "5"] = "3.1.1"
-    queue: int = Field(default=64 * 2**20, ge=1)
+    queue: int = Field(default=2 * 2**20, ge=1)
 
     @model_validator(mode="after")
     def _possible(self) -> Mqtt:
@@ -140,7 +141,7 @@ class _Subscriber(Feed):
         self._lock = threading.Lock()
         self._closed = False
         self._drained: list[_Message] = []
-        self._client = _client(source, paho)
+        self._client = _client(source, paho, self._all_came)
         self._client.on_message = self._came
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._failed
@@ -219,10 +220,13 @@ class _Subscriber(Feed):
             self._bytes += size
             if self._bytes >= self._source.queue:
                 self._space.clear()
-        if not self._some.is_set():
-            self._some.set()
+                self._some.set()
         while not self._space.is_set() and not self._closed:
             self._space.wait(1.0)  # not read on until there is room: the broker keeps what is not acknowledged
+
+    def _all_came(self) -> None:
+        if self._queue and not self._some.is_set():
+            self._some.set()
 
     def _connected(self, client: Any, _: Any, flags: Any, reason: Any, properties: Any = None) -> None:
         if reason.is_failure:
@@ -242,13 +246,15 @@ class _Subscriber(Feed):
             log.warning("the broker is gone; trying again", extra={"broker": self._source.host, "reason": str(reason)})
 
 
-def _client(source: Mqtt, paho: Any) -> Any:
+def _client(source: Mqtt, paho: Any, came: Callable[[], None]) -> Any:
     """Return a client that is about to connect."""
+    from vedette.edge.sources.buffered import BufferedClient
+
     digest = hashlib.sha256("\0".join(source.topics).encode()).hexdigest()[:8]
     name = source.client or f"vedette-{platform.node()}-{digest}"
     later = source.version == "5"
-    client = paho.Client(
-        paho.CallbackAPIVersion.VERSION2,
+    client = BufferedClient(
+        came,
         client_id=name,
         clean_session=None if later else False,
         protocol=paho.MQTTv5 if later else paho.MQTTv311,
