@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import tomllib
@@ -23,8 +24,10 @@ __all__ = ["source_of", "watch"]
 
 def watch(
     bundle: Annotated[
-        Path | None,
-        typer.Argument(help="Folder with detector.json; without one each device is watched by a model of its own last readings."),
+        str | None,
+        typer.Argument(
+            help="Folder with detector.json, or its web address; without one each device is watched by a model of its own last readings."
+        ),
     ] = None,
     source: Annotated[
         str | None,
@@ -56,9 +59,10 @@ def watch(
     from vedette.cli.watched import view
     from vedette.edge.agent import Agent
 
-    told = settings_of(settings, source, [*(changes or []), *(['sinks=[{name="stdout",form="json"}]'] if as_json else [])])
+    at = [f"bundle.url={json.dumps(bundle)}"] if bundle is not None and "://" in bundle else []
+    told = settings_of(settings, source, [*at, *(changes or []), *(['sinks=[{name="stdout",form="json"}]'] if as_json else [])])
     log_to_terminal(log)
-    agent = Agent(told, out, bundle)
+    agent = Agent(told, out, None if bundle is None or "://" in bundle else Path(bundle))
     stop = threading.Event()
     with ExitStack() as stack:
         stack.callback(agent.close)

@@ -23,7 +23,7 @@ from vedette.training.lowmem.flat import FlatNetwork
 from vedette.training.pruning import compacted
 from vedette.version import __version__
 
-__all__ = ["FILES", "Engine", "Parity", "digest_of", "load_bundle", "load_score", "model_of", "parity", "save_bundle"]
+__all__ = ["ABOUT", "FILES", "LARGEST", "Engine", "Parity", "digest_of", "load_bundle", "load_score", "model_of", "parity", "save_bundle"]
 
 SCHEMA = "vedette.bundle/1"
 ABOUT, WEIGHTS, MODEL, SCORE = FILES = "detector.json", "weights.safetensors", "model.onnx", "score.onnx"

@@ -16,6 +16,7 @@ from vedette.edge.couriers import Couriers, Delivery, Told
 from vedette.edge.decoding import Decoder
 from vedette.edge.events import Event
 from vedette.edge.journal import packed, unpacked
+from vedette.edge.mirror import Mirror
 from vedette.edge.models import Versions
 from vedette.edge.readings import Devices, Readings
 from vedette.edge.rolling import RollingScorer
@@ -25,7 +26,7 @@ from vedette.edge.sinks.base import SINKS, AnySink
 from vedette.edge.sources.base import Feed
 from vedette.edge.store import Recovered, Store
 from vedette.edge.watch import Watch
-from vedette.errors import CheckpointError, StorageError
+from vedette.errors import CheckpointError, RecipeError, StorageError
 from vedette.settings import describe
 
 __all__ = ["Agent", "Status"]
@@ -94,8 +95,8 @@ class Agent:
     folder
         Where its state is kept.
     bundle
-        The detector, in a folder that is looked at now and then: a newer one there is put on trial. None: each device is watched by a model
-        of its own readings.
+        The detector, in a folder that is looked at now and then: a newer one there is put on trial. None: it is at `Watch.bundle`, or else
+        each device is watched by a model of its own readings.
 
     Raises
     ------
@@ -114,6 +115,7 @@ class Agent:
         self._looked, self._offered = -LOOK, ""
         self._feed: Feed | None = None
         self._couriers: Couriers | None = None
+        self._mirror: Mirror | None = None
         self.store = Store(folder, watch.limit)
         try:
             told = {**named_sinks(watch.sinks), **watch.responses.told(self.store.database)}
@@ -122,12 +124,16 @@ class Agent:
                 log.warning("events wait for sinks that there are no more, and are forgotten", extra={"events": gone})
             found = self.store.recover()
             self._versions = Versions(folder / "models", watch.models.versions)
-            self._bundle = bundle
+            if watch.bundle is not None:
+                if bundle is not None:
+                    raise RecipeError(f"the bundle is said twice, {bundle} and {watch.bundle.url}: say one of them")
+                self._mirror = Mirror(watch.bundle, folder / "fetched")
+            self._bundle = bundle if self._mirror is None else self._mirror.folder
             # Before there is a snapshot, what was read first is what the first model scored.
             begun = list(self.store.records.models())[:1] if found.names else []
             models = begun if found.memory is None else str(found.memory["sentry/digests"]).split()
             scorer = self._scorer(models[0] if models else "")
-            usual = Rate() if bundle is None else Contract()
+            usual = Rate() if self._bundle is None else Contract()
             self.sentry = Sentry(scorer, watch.calibration or usual, watch.incidents, Devices(found.names), watch.models)
             self.decoder = Decoder(scorer.features, self.sentry.devices, watch.format)
             self._recover(found, models[1:])
@@ -285,6 +291,8 @@ class Agent:
             self._feed.close()
             if self._fresh and not self._offered:
                 self.snapshot()
+        if self._mirror is not None:
+            self._mirror.close()
         if self._couriers is not None:
             self._couriers.drained(seconds)
             self._couriers.close()

@@ -8,6 +8,7 @@ from vedette.data.table import Feature
 from vedette.edge.calibration import AnyCalibration
 from vedette.edge.format import Format
 from vedette.edge.incidents import IncidentSettings
+from vedette.edge.mirror import BundleUrl
 from vedette.edge.models import CareSettings
 from vedette.edge.responses import Responses
 from vedette.edge.rolling import Rolling
@@ -29,6 +30,8 @@ class Watch(Settings):
         Where readings come from.
     format
         How they are laid out.
+    bundle
+        Web address of the detector, if it is not in a folder.
     sensors
         What a reading holds, where there is no bundle and the source does not know by itself.
     rolling
@@ -49,6 +52,7 @@ class Watch(Settings):
 
     source: AnySource
     format: Format = Format()
+    bundle: BundleUrl | None = None
     sensors: tuple[str, ...] = ()
     rolling: Rolling = Rolling()
     calibration: AnyCalibration | None = None
