@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vedette.edge.sources.buffered import AHEAD, _Buffered
+from vedette.edge.sources.buffered import AHEAD, _Buffered, _properties
 
 
 @pytest.fixture
@@ -52,3 +52,10 @@ def test_what_the_system_does_not_take_at_once_is_kept(ends: tuple[_Buffered, so
     while more := theirs.recv(1 << 20):
         found += more
     assert found == b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    ("packet", "length"), [(b"\x00rest", 1), (b"\x02\x01\x01rest", 3), (b"\x81\x01" + bytes(200), 131), (b"\xff" * 9, 9)]
+)
+def test_properties_of_a_message_are_passed_over(packet: bytes, length: int) -> None:
+    assert _properties(bytearray(packet), 0) == length

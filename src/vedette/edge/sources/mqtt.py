@@ -60,8 +60,8 @@ class Mqtt(Source):
     keep
         Seconds that the broker shall keep the session of an agent that is away (MQTT 5).
     version
-        Of the protocol. 3.1.1 is received in half the time; 5 lets a session end, and more messages travel than a broker's
-        ``max_inflight_messages``.
+        Of the protocol. 5 lets a session end, and more messages travel than a broker's ``max_inflight_messages``; for brokers that do not
+        speak it there is 3.1.1.
     queue
         Bytes of messages that may wait here; beyond that nothing more is read from the broker.
     """
@@ -80,7 +80,7 @@ class Mqtt(Source):
     tls: bool = False
     client: str = ""
     keep: float = Field(default=7 * 86_400.0, ge=0, lt=2**32)
-    version: Literal["3.1.1", "5"] = "3.1.1"
+    version: Literal["3.1.1", "5"] = "5"
     queue: int = Field(default=2 * 2**20, ge=1)
 
     @model_validator(mode="after")
@@ -115,9 +115,9 @@ class Mqtt(Source):
 
 
 class _Message(NamedTuple):
-    """A message as it came; `data` is None where it is too large, `topic` where it is no text."""
+    """A message as it came; `data` is None where it is too large."""
 
-    topic: str | None
+    topic: bytes
     data: bytes | None
     size: int
     at: float
@@ -141,8 +141,7 @@ class _Subscriber(Feed):
         self._lock = threading.Lock()
         self._closed = False
         self._drained: list[_Message] = []
-        self._client = _client(source, paho, self._all_came)
-        self._client.on_message = self._came
+        self._client = _client(source, paho, self._came, self._all_came)
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._failed
         self._client.on_disconnect = self._gone
@@ -188,33 +187,31 @@ class _Subscriber(Feed):
         return messages
 
     def _read(self, message: _Message) -> None:
-        if message.topic is None:
-            self.counts.add("bad-topic", message.data)
-        elif message.data is None:
+        try:
+            topic = message.topic.decode()
+        except UnicodeDecodeError:
+            self.counts.add("bad-topic", message.topic)
+            return
+        if message.data is None:
             self.counts.add("too-large", message.size)
         elif self._sparkplug is not None:
-            for topic, data in self._sparkplug.message(message.topic, message.data, message.at):
-                self._client.publish(topic, data, qos=0)
-        elif (named := self._topics.named(message.topic)) is None:
-            self.counts.add("unexpected-topic", message.topic)
+            for where, asked in self._sparkplug.message(topic, message.data, message.at):
+                self._client.publish(where, asked, qos=0)
+        elif (named := self._topics.named(topic)) is None:
+            self.counts.add("unexpected-topic", topic)
         elif named.sensor:
             self._decoder.value(message.data, named.device or self._source.device, named.sensor, message.at, message.again)
         elif message.retained and not self._decoder.format.time:
-            self.counts.add("retained", message.topic)  # nobody knows how old it is
+            self.counts.add("retained", topic)  # nobody knows how old it is
         else:
             self._decoder.payload(message.data, named.device or self._source.device, message.at, message.again)
 
     # What follows is called by the client's own thread.
 
-    def _came(self, client: Any, _: Any, message: Any) -> None:
-        size = len(message.payload)
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = None
-        data = message.payload if size <= self._decoder.format.most_bytes else None
-        again = bool(message.dup)
-        held = _Message(topic, data, size, time.time(), message.mid, message.qos, again, bool(message.retain), self._connection)
+    def _came(self, topic: bytes, data: bytes, mid: int, qos: int, again: bool, retained: bool) -> None:
+        size = len(data)
+        kept = data if size <= self._decoder.format.most_bytes else None
+        held = _Message(topic, kept, size, time.time(), mid, qos, again, retained, self._connection)
         with self._lock:
             self._queue.append(held)
             self._bytes += size
@@ -246,7 +243,7 @@ class _Subscriber(Feed):
             log.warning("the broker is gone; trying again", extra={"broker": self._source.host, "reason": str(reason)})
 
 
-def _client(source: Mqtt, paho: Any, came: Callable[[], None]) -> Any:
+def _client(source: Mqtt, paho: Any, message: Callable[..., None], came: Callable[[], None]) -> Any:
     """Return a client that is about to connect."""
     from vedette.edge.sources.buffered import BufferedClient
 
@@ -254,11 +251,11 @@ def _client(source: Mqtt, paho: Any, came: Callable[[], None]) -> Any:
     name = source.client or f"vedette-{platform.node()}-{digest}"
     later = source.version == "5"
     client = BufferedClient(
+        message,
         came,
         client_id=name,
         clean_session=None if later else False,
         protocol=paho.MQTTv5 if later else paho.MQTTv311,
-        manual_ack=True,
     )
     client.reconnect_delay_set(1, 60)
     try:
