@@ -20,7 +20,7 @@ def line(event: Event) -> str:
         f"{clock(event.time)}  {event.kind:<7}  {event.device}  {event.severity}  score {event.score:.4g}, threshold {event.threshold:.4g}"
     ]
     if event.kind != "alert":
-        parts.append(f"{event.alerts} alerts in {event.lasted:,.0f} s")
+        parts.append(f"{event.alerts} alert{'s' * (event.alerts > 1)} in {event.lasted:,.0f} s")
     if event.fleet is not None:
         parts.append(f"one of the fleet's, which began at {event.origin}")
     said = "; ".join([*parts, *event.cause]) + f"  [{event.id[:8]}]"
