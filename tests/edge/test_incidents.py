@@ -97,6 +97,11 @@ def test_the_cause_is_that_of_the_reading_that_opened_it_or_made_it_worse() -> N
         ("closed", ("row 4",), "input-4"),
     ]
     assert asked == [(0, 1), (0, 2), (0, 4)]
+    # A reading that is told of twice, as an alert and as what opens an incident, is asked for once.
+    asked.clear()
+    events, _ = told(Incidents(IncidentSettings(alarms=1, among=1), record), [0, 2])
+    assert [event.cause for event in events] == [("row 1",), ("row 1",)]
+    assert asked == [(0, 1)]
     assert {event.model for event in events} == {"model"}
 
 

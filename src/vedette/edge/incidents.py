@@ -143,6 +143,7 @@ class Incidents:
         self._alerted: Array = np.zeros(0)
         self._cases: dict[int, _Case] = {}
         self._pending: list[tuple[int, Event, bool]] = []
+        self._last: tuple[int, dict[str, Any]] | None = None
         self._fleets = FleetIncidents(settings.group, settings.together)
         self._kept = (1 << settings.among) - 1
 
@@ -176,6 +177,7 @@ class Incidents:
             [n] bool, which lie within an open incident.
         """
         self.grow(device + 1)
+        self._last = None
         inside = np.zeros(len(times), bool)
         alarms = np.flatnonzero(above)
         if not len(alarms) and not self.awake[device]:
@@ -219,6 +221,12 @@ class Incidents:
             self._cases[device] = case
         return inside
 
+    def _recorded(self, device: int, row: int) -> dict[str, Any]:
+        """Return what is kept of a reading, which may tell of two events."""
+        if self._last is None or self._last[0] != row:
+            self._last = row, self.record(device, row)._asdict()
+        return self._last[1]
+
     def _above(
         self, case: _Case | None, device: int, name: str, time: float, score: float, threshold: float, crossing: bool, row: int
     ) -> _Case:
@@ -242,7 +250,7 @@ class Incidents:
                     threshold=threshold,
                     began=case.began,
                     last=time,
-                    **self.record(device, row)._asdict(),
+                    **self._recorded(device, row),
                 )
                 self._pending.append((row, event, True))
         return case
@@ -282,7 +290,7 @@ class Incidents:
             last=case.last,
             alerts=case.alerts,
             readings=case.readings,
-            **(self.record(device, row)._asdict() if own else {}),
+            **(self._recorded(device, row) if own else {}),
         )
         self._pending.append((row, event, own))
 
