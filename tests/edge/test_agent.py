@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from listening import until
+from rich.console import Console
 
+from vedette.cli.watched import view
 from vedette.detectors import Pca
 from vedette.detectors.bundle import load_bundle, save_bundle
 from vedette.edge.agent import Agent
@@ -109,6 +111,25 @@ def test_without_a_bundle_too(tmp_path: Path) -> None:
             same(agent, other)
         finally:
             other.close(0)
+    finally:
+        agent.close(0)
+
+
+def test_devices_that_fall_silent_are_counted_and_the_longest_named(bundle: Path, tmp_path: Path) -> None:
+    agent = begun(tmp_path / "state", bundle, silent=0.2)
+    try:
+        whole = parts()[0]
+        agent._take(whole, "0")
+        until(lambda: agent.status.silent == 3)
+        agent._take(whole.take(whole.devices == 1), "1")
+        now = agent.status
+        assert now.silent >= 2
+        assert [name for name, _ in now.longest][:2] == ["a", "c"]
+        assert all(seconds > 0.2 for _, seconds in now.longest)
+        console = Console(width=100)
+        with console.capture() as shown:
+            console.print(view(now, 100, 3.0))
+        assert "a for " in shown.get()
     finally:
         agent.close(0)
 

@@ -71,6 +71,7 @@ def test_metrics_say_what_went_on(scraped: str, said: tuple[str, str]) -> None:
     assert values["vedette_readings_above_threshold_total", ""] >= 20
     assert values["vedette_readings_faulty_total", "garbage"] == 1
     assert values["vedette_devices", ""] == 1
+    assert values["vedette_devices_silent", ""] == 0
     opened = values["vedette_events_total", "opened"]
     assert opened >= 1
     assert sum(values["vedette_incidents_open", severity] for severity in ("low", "medium", "high")) == 1

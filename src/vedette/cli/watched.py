@@ -55,6 +55,10 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
         rows.append((Text(event.severity, STYLES[event.severity]), _line(_said(event))))
     if len(status.current) > MOST:
         rows.append(("", _line(f"and {len(status.current) - MOST} more")))
+    if status.silent:
+        told = ", ".join(f"{name} for {duration(seconds)}" for name, seconds in status.longest)
+        more = f" and {status.silent - len(status.longest):,} more" if status.silent > len(status.longest) else ""
+        rows.append((Text("silent", "yellow"), _line(told + more)))
     failing = {name: each.failing for name, each in status.deliveries.items() if each.failing}
     if waiting := sum(status.waiting.values()):
         rows.append((Text("waiting", "yellow") if failing else "waiting", _line(f"{waiting:,} events to be told")))

@@ -22,6 +22,7 @@ from vedette.edge.readings import Devices, Readings
 from vedette.edge.rolling import RollingScorer
 from vedette.edge.scorer import Scorer, part_of, parts_as
 from vedette.edge.sentry import Sentry
+from vedette.edge.silence import Silence
 from vedette.edge.sinks.base import SINKS, AnySink
 from vedette.edge.sources.base import Feed
 from vedette.edge.store import Recovered, Store
@@ -66,6 +67,9 @@ class Status(NamedTuple):
         Events so far in this process, by kind.
     realised
         What the calibration promised, and what came of it: the mean of the devices; None before there is any.
+    silent, longest
+        How many devices nothing was heard of for as long as `Watch.silent` says, and those of them that have been silent longest, with
+        their seconds.
     model, phase
         Digest of the model at work; ``"steady"``, or ``"shadow"`` or ``"probation"`` while a new one is on trial.
     """
@@ -81,6 +85,8 @@ class Status(NamedTuple):
     current: list[Event]
     told: Mapping[str, int]
     realised: Realised | None
+    silent: int
+    longest: list[tuple[str, float]]
     model: str
     phase: str
 
@@ -137,6 +143,7 @@ class Agent:
             self.sentry = Sentry(scorer, watch.calibration or usual, watch.incidents, Devices(found.names), watch.models)
             self.decoder = Decoder(scorer.features, self.sentry.devices, watch.format)
             self._recover(found, models[1:])
+            self._silence = Silence(watch.silent, len(self.sentry.devices))
             self._couriers = Couriers(self.store, told)
             self._feed = watch.source.open(self.decoder, self._position)
         except BaseException:
@@ -237,6 +244,7 @@ class Agent:
                 self.snapshot()
 
     def _take(self, readings: Readings, position: str) -> None:
+        self._silence.hear(readings.devices, len(self.sentry.devices))
         said = self.store.records.acknowledgements()
         outcome = self.sentry.take(readings, said)
         judged = outcome.judged
@@ -266,6 +274,7 @@ class Agent:
     def status(self) -> Status:
         """How it stands; may be asked by any thread."""
         now = time.monotonic()
+        silent, longest = self._silence.found(self.sentry.devices.names)
         if now - self._since >= 1.0:
             self._rate = (self._readings - self._counted) / (now - self._since)
             self._since, self._counted = now, self._readings
@@ -281,6 +290,8 @@ class Agent:
             self.sentry.current,
             dict(self._told),
             self.sentry.calibrated.overall(len(self.sentry.devices)),
+            silent,
+            longest,
             self.sentry.scorer.digest,
             "steady" if self.sentry.care is None else self.sentry.care.phase,
         )

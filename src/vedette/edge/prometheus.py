@@ -45,6 +45,7 @@ class EdgeCollector(Collector):
         yield CounterMetricFamily("vedette_readings_above_threshold", "Readings above their threshold.", status.alarms)
         yield _counts("vedette_readings_faulty", "What was not as it should be at the source, by kind.", "kind", status.wrong)
         yield GaugeMetricFamily("vedette_devices", "Devices that were ever heard of.", status.devices)
+        yield GaugeMetricFamily("vedette_devices_silent", "Devices that nothing was heard of for a while.", status.silent)
         told = {kind: status.told.get(kind, 0) for kind in EVENTS}
         yield _counts("vedette_events", "Alerts, and incidents that opened, went on and closed.", "kind", told)
         severe = Counter(event.severity for event in status.current)

@@ -46,6 +46,8 @@ class Watch(Settings):
         What is done by itself.
     models
         How a newer bundle takes over.
+    silent
+        Seconds without a reading after which a device counts as silent.
     limit
         Bytes that readings and events may take on disk.
     """
@@ -60,6 +62,7 @@ class Watch(Settings):
     sinks: tuple[AnySink, ...] = (Stdout(),)
     responses: Responses = Responses()
     models: CareSettings = CareSettings()
+    silent: float = Field(default=3600.0, gt=0)
     limit: int = Field(default=256 << 20, ge=1 << 20)
 
     @property
