@@ -128,6 +128,8 @@ def test_what_is_wrong_there_changes_nothing_here(web: tuple[str, Path, list[tup
         Mirror(BundleUrl(url=f"{address}/bundle"), tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="say that as the URL"):
         Mirror(BundleUrl(url=f"{address}/elsewhere"), tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match=r"Connection refused|Cannot assign|unreachable"):
+        Mirror(BundleUrl(url="http://[::1]:1/pumps"), tmp_path / "nowhere")  # loopback too, and nobody is there
     with pytest.raises(RecipeError, match="without TLS"):
         Mirror(BundleUrl(url="http://models.plant/pumps"), tmp_path / "nowhere")
 

@@ -18,6 +18,7 @@ from test_sources_sparkplug import FEATURES as METRICS
 from test_sources_sparkplug import payload as sparkplug
 
 from vedette.edge.sources.base import Feed
+from vedette.edge.sources.buffered import BufferedClient
 from vedette.edge.sources.mqtt import Mqtt
 from vedette.edge.sources.topics import Named, Topics
 from vedette.errors import RecipeError
@@ -73,7 +74,13 @@ def connected(feed: Feed) -> None:
     subscribed(feed)
 
 
-def test_objects_lists_and_single_values_come_by_their_topics(broker: Mosquitto, publisher: Publisher) -> None:
+@pytest.mark.parametrize("quick", [True, False])
+def test_objects_lists_and_single_values_come_by_their_topics(
+    broker: Mosquitto, publisher: Publisher, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by paho's own way of handing messages over, which is taken where ours does not apply."""
+    if not quick:
+        monkeypatch.delattr(BufferedClient, "_handle_publish")
     source = Mqtt(topics=(*TOPICS, "single/{device}/{sensor}", "lists/#"), port=broker.port, device="lists")
     made = decoder()
     with opened(source, made) as feed:

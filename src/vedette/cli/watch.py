@@ -59,10 +59,11 @@ def watch(
     from vedette.cli.watched import view
     from vedette.edge.agent import Agent
 
-    at = [f"bundle.url={json.dumps(bundle)}"] if bundle is not None and "://" in bundle else []
+    remote = bundle is not None and "://" in bundle
+    at = [f"bundle.url={json.dumps(bundle)}"] if remote else []
     told = settings_of(settings, source, [*at, *(changes or []), *(['sinks=[{name="stdout",form="json"}]'] if as_json else [])])
     log_to_terminal(log)
-    agent = Agent(told, out, None if bundle is None or "://" in bundle else Path(bundle))
+    agent = Agent(told, out, None if bundle is None or remote else Path(bundle))
     stop = threading.Event()
     with ExitStack() as stack:
         stack.callback(agent.close)

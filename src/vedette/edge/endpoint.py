@@ -54,6 +54,28 @@ class Endpoint(Transport):
             raise ValueError("takes https://host[:port]/path, without a user or password in it")
         return url
 
+    @property
+    def host(self) -> str:
+        """Name or address of the server."""
+        return str(urllib.parse.urlsplit(self.url).hostname)
+
+    @property
+    def secured(self) -> bool:
+        """Whether TLS is used."""
+        return urllib.parse.urlsplit(self.url).scheme == "https"
+
+    def headers(self) -> dict[str, str]:
+        """Return what every request says: who asks, and the token.
+
+        Raises
+        ------
+        KeysError, RecipeError
+            The token cannot be read, or would go over a network in plain.
+        """
+        self.demand_tls(self.host, self.secured)
+        token = {} if self.token_file is None else {"Authorization": f"Bearer {secret(self.token_file)}"}
+        return {"User-Agent": f"vedette/{__version__}", **token}
+
     def connected(self) -> Poster:
         """Return what posts there; the connection is made when it is needed.
 
@@ -76,17 +98,13 @@ class Poster:
 
     def __init__(self, endpoint: Endpoint) -> None:
         parts = urllib.parse.urlsplit(endpoint.url)
-        host, secured = str(parts.hostname), parts.scheme == "https"
-        endpoint.demand_tls(host, secured)
+        self.headers = endpoint.headers()
         self.target = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        self.headers = {"User-Agent": f"vedette/{__version__}"}
-        if endpoint.token_file is not None:
-            self.headers["Authorization"] = f"Bearer {secret(endpoint.token_file)}"
         self.connection: http.client.HTTPConnection
-        if secured:
-            self.connection = http.client.HTTPSConnection(host, parts.port, timeout=endpoint.timeout, context=endpoint.context())
+        if endpoint.secured:
+            self.connection = http.client.HTTPSConnection(endpoint.host, parts.port, timeout=endpoint.timeout, context=endpoint.context())
         else:
-            self.connection = http.client.HTTPConnection(host, parts.port, timeout=endpoint.timeout)
+            self.connection = http.client.HTTPConnection(endpoint.host, parts.port, timeout=endpoint.timeout)
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Post something; return once it is accepted.

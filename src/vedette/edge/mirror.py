@@ -16,10 +16,9 @@ from pydantic import Field
 
 from vedette.detectors.bundle import ABOUT, FILES, LARGEST
 from vedette.edge.endpoint import Endpoint
-from vedette.edge.transport import is_loopback, secret
+from vedette.edge.transport import is_loopback
 from vedette.errors import CheckpointError
 from vedette.files import write_atomic
-from vedette.version import __version__
 
 __all__ = ["BundleUrl", "Mirror"]
 
@@ -59,16 +58,11 @@ class Mirror:
     def __init__(self, remote: BundleUrl, folder: Path) -> None:
         self.remote, self.folder = remote, folder
         self._base = remote.url.rstrip("/")
-        host = urllib.request.Request(self._base).host.partition(":")[0]
-        secured = self._base.startswith("https:")
-        remote.demand_tls(host, secured)
-        self._headers = {"User-Agent": f"vedette/{__version__}"}
-        if remote.token_file is not None:
-            self._headers["Authorization"] = f"Bearer {secret(remote.token_file)}"
+        self._headers = remote.headers()
         handlers: list[urllib.request.BaseHandler] = [_Stay()]
-        if secured:
+        if remote.secured:
             handlers.append(urllib.request.HTTPSHandler(context=remote.context()))
-        if is_loopback(host):
+        if is_loopback(remote.host):
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
         self._seen, self._failed = "", ""

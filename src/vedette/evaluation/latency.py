@@ -48,7 +48,7 @@ def latency(detector: Detector, table: Table, loads: Sequence[int] = LOADS, read
     detector
         A fitted one that can be stored.
     table
-        Readings; they are gone through again and again.
+        Readings; the first of them are gone through, again where they are too few.
     loads
         Readings a second.
     readings
@@ -73,7 +73,8 @@ def latency(detector: Detector, table: Table, loads: Sequence[int] = LOADS, read
     with TemporaryDirectory(prefix="vedette-") as place:
         folder = Path(place) / "bundle"
         save_bundle(detector, folder)
-        rows = _readings(detector.scaler.scaling.chosen(table))
+        first = slice(0, max(WARMING + readings, FEWEST, *loads))
+        rows = _readings(detector.scaler.scaling.chosen(table.take(first)))
         taken, spent = _one_by_one(Scorer.of(folder), detector.threshold_, rows, readings)
         under = [_under(Scorer.of(folder), detector.threshold_, rows, load) for load in loads]
     processor = {f"cpu_{name}": value for name, value in _percentiles(spent).items()}

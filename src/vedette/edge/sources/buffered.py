@@ -32,6 +32,15 @@ class BufferedClient(paho.Client):
     def __init__(self, message: Callable[[bytes, bytes, int, int, bool, bool], None], came: Callable[[], None], **settings: Any) -> None:
         super().__init__(CallbackAPIVersion.VERSION2, manual_ack=True, **settings)
         self._message, self._came = message, came
+        # Should paho's own way of handling messages change, they come by this.
+        self.on_message = self._handed
+
+    def _handed(self, client: Any, _: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic.encode()
+        except UnicodeDecodeError:
+            topic = b"\xff"
+        self._message(topic, bytes(message.payload), message.mid, message.qos, bool(message.dup), bool(message.retain))
 
     def _handle_publish(self) -> MQTTErrorCode:
         """Hand a message over without what paho makes of it: objects, properties that nobody asks for, lines for a log."""
