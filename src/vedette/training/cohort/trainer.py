@@ -25,10 +25,10 @@ from vedette.training.trainer import DIVERGED, LoopTrainer
 
 __all__ = ["CohortTrainer"]
 
-CACHE = 3 << 20
-"""Bytes that what a chunk works on in a step should not exceed (benchmarks/cohort.py)."""
+CACHE = {"sgd": 3 << 20, "adam": 5 << 20, "adamw": 5 << 20}
+"""Bytes that what a chunk works on in a step should not exceed, by optimiser (benchmarks/cohort.py)."""
 
-MOST, UNIT = 64, 64
+MOST, UNIT = 64, 256
 """Nodes trained side by side, at most; and nodes that are looked at together."""
 
 WIDE = 1024
@@ -99,7 +99,7 @@ class CohortTrainer(Trainer):
 
     def chunks(self, lesson: Lesson, detector: Learnable, count: int) -> list[slice]:
         """Cut so many nodes up into those that are trained side by side, about equally many each."""
-        fitting = CACHE // Stack.room_of(lesson.shape.dense, lesson.batch, detector.optimiser)
+        fitting = CACHE[detector.optimiser.name] // Stack.room_of(lesson.shape.dense, lesson.batch, detector.optimiser)
         most = self.chunk or (WIDE if self.device == "cuda" else max(1, min(MOST, fitting)))
         size = -(-count // -(-count // most))
         return [slice(start, start + size) for start in range(0, count, size)]
