@@ -19,7 +19,7 @@ from vedette.message import Message, Vector
 from vedette.runtimes.base import plan_of
 from vedette.runtimes.local import LocalRuntime
 from vedette.seeds import stream
-from vedette.strategies import FedKd, FedTl, MtadFl
+from vedette.strategies import Clustered, FedKd, FedTl, MtadFl
 from vedette.strategies.base import Turn
 from vedette.strategies.similarity import distances, nearest_of
 from vedette.strategies.view import Answers
@@ -147,6 +147,23 @@ def test_transfer_networks_may_wait_for_the_last_match():
     passed = MtadFl(passed_on=True).work(turn("match"), Message({"features": Vector(np.ones(2), "x")}), {}).tasks[0]
     assert set(passed.start) == {"features"}
     assert not passed.keep_optimiser
+
+
+def test_local_networks_may_go_on_without_transfer_networks(fleet):
+    strategy = MtadFl(rounds=2, epochs=1, transfer="never", passed_on=True)
+    assert (strategy.phases, strategy.closing) == (("match",), ())
+    with pytest.raises(RecipeError, match="trains no 'transfer' network"):
+        plan_of(DUAL, strategy, 0)
+    with pytest.raises(RecipeError, match="trains no 'transfer' network"):
+        plan_of(DUAL, Clustered(strategy=strategy, by={"name": "weights"}, rounds=2), 0)
+    with pytest.raises(ValueError, match="passed_on"):
+        MtadFl(transfer="never")
+    local, passed = DUAL.model_copy(update={"scored_by": "local"}), strategy.model_copy(update={"transfer": "last"})
+    memories = trained(strategy, fleet, local).memories
+    assert "network.transfer" not in memories["node-0"]
+    # Transfer networks take nothing away from Local ones, nor give them anything.
+    np.testing.assert_array_equal(memories["node-0"]["network.local"], trained(passed, fleet, local).memories["node-0"]["network.local"])
+    assert np.isfinite(local.restored(memories["node-0"]).decision_function(fleet["node-0"])).all()
 
 
 def trained(strategy, fleet: Fleet, detector: DualNetwork = DUAL):

@@ -201,12 +201,17 @@ def demand_fitting(detector: Federable, strategy: Strategy) -> None:
     Raises
     ------
     RecipeError
-        A network, labels, or a scaling common to all nodes.
+        A network, labels, or a scaling common to all nodes; or one that leaves the network that scores as it began.
     """
     names = describe(STRATEGIES, strategy)["name"], describe(DETECTORS, detector)["name"]
     lacking = next((c.role for c in strategy.channels if c.role and c.role not in getattr(detector, "roles", ())), None)
     if lacking is not None:
         raise RecipeError(f"strategy '{names[0]}' needs a detector with a '{lacking}' network, such as 'se-ea-edn'; '{names[1]}' has none")
+    if getattr(detector, "role", None) in strategy.untrained:
+        raise RecipeError(
+            f"strategy '{names[0]}' as it is set trains no '{detector.role}' network, and that is to score: "
+            "set detector.scored_by = 'local', or transfer = 'last'"
+        )
     if strategy.labelled and detector.learning != "supervised":
         raise RecipeError(f"strategy '{names[0]}' is for detectors that learn from labels, such as 'mlp'; '{names[1]}' does not")
     if strategy.shares_rows and detector.scaling.fit != "federated":

@@ -223,6 +223,11 @@ class Strategy(Settings, ABC):
         return ()
 
     @property
+    def untrained(self) -> tuple[str, ...]:
+        """Roles of networks that stay as they begin, so that they cannot be the ones that score."""
+        return ()
+
+    @property
     def channels(self) -> tuple[Channel, ...]:
         """The parts of networks that are exchanged."""
         return ()

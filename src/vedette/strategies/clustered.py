@@ -74,6 +74,10 @@ class Clustered(Strategy):
     labelled = property(lambda self: self.strategy.labelled)
     shares_rows = property(lambda self: self.strategy.shares_rows)
 
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        return self.strategy.untrained
+
     @field_validator("strategy")
     @classmethod
     def _fits_within(cls, inner: Strategy, info: ValidationInfo) -> Strategy:

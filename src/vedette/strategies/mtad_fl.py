@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vedette.message import Channel, Memory, Message, Vector
 from vedette.strategies.base import Reply, Strategy, Turn, View
@@ -32,7 +32,8 @@ class MtadFl(Strategy):
         Local passes of each network over a node's rows in a round.
     transfer
         ``"each-round"``: Transfer networks are trained in every round, as published, though what their convolutions learn is replaced in
-        the next. ``"last"``: they are trained once, after the last round, for the epochs of all rounds together.
+        the next. ``"last"``: they are trained once, after the last round, for the epochs of all rounds together. ``"never"``: there are
+        none, Local networks score (``detector.scored_by = "local"``) and go on from what they received (`passed_on`).
     batch
         Rows a local step; the detector's own number if absent.
     part
@@ -46,11 +47,17 @@ class MtadFl(Strategy):
 
     rounds: int = Field(default=4, ge=0)
     epochs: float = Field(default=20.0, gt=0)
-    transfer: Literal["each-round", "last"] = "each-round"
+    transfer: Literal["each-round", "last", "never"] = "each-round"
     batch: int | None = Field(default=None, ge=1)
     part: str = "conv*"
     nearest: int = Field(default=1, ge=1)
     passed_on: bool = False
+
+    @model_validator(mode="after")
+    def _learns_from_others(self) -> Self:
+        if self.transfer == "never" and not self.passed_on:
+            raise ValueError("without Transfer networks (transfer = 'never') nobody learns from others: set passed_on = true")
+        return self
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -58,7 +65,11 @@ class MtadFl(Strategy):
 
     @property
     def closing(self) -> tuple[str, ...]:
-        return () if self.transfer == "each-round" else ("transfer",)
+        return ("transfer",) if self.transfer == "last" else ()
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        return ("transfer",) if self.transfer == "never" else ()
 
     @property
     def channels(self) -> tuple[Channel, ...]:
