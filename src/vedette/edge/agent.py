@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from vedette.edge.calibration import Rate, Realised
 from vedette.edge.contract import Contract
 from vedette.edge.couriers import Couriers, Delivery, Told
@@ -262,7 +264,7 @@ class Agent:
         self._fresh, self._position = True, position
         self._readings += len(readings)
         self._batches += 1
-        self._alarms += int((judged.scores > judged.thresholds).sum())
+        self._alarms += int(np.count_nonzero(judged.scores > judged.thresholds))
         self._told.update(event.kind for event in judged.events)
 
     def snapshot(self) -> None:

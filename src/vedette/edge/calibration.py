@@ -91,12 +91,10 @@ class Calibrated(ABC):
         whose, counts = batch.devices[batch.starts], batch.ends - batch.starts
         self.left[whose] -= counts
         self._readings[whose] += counts
-        above = scores > np.repeat(self.thresholds[whose], counts)
+        above = scores > self.thresholds[batch.devices]
         self._above[whose] += np.add.reduceat(above, batch.starts, dtype=np.int64)
-        before = np.concatenate([[0.0], times[:-1]])
-        before[batch.starts] = self._last[whose]
-        steps = np.nan_to_num(times - before)
-        # Nothing was watched in a pause, and a clock that is set says nothing.
+        steps = batch.steps(times, self._last[whose])
+        # Nothing was watched in a pause, and a clock that is set says nothing; before the first reading there is NaN.
         self._seconds[whose] += np.add.reduceat(np.where((steps > 0) & (steps <= self.longest), steps, 0.0), batch.starts)
         self._last[whose] = times[batch.ends - 1]
         self.learn(batch, times, scores, above, inside)

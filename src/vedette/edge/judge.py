@@ -12,7 +12,7 @@ from vedette.edge.calibration import Calibrated, Calibration
 from vedette.edge.events import Event
 from vedette.edge.incidents import Incidents, IncidentSettings, Record
 from vedette.edge.readings import Devices, Readings
-from vedette.edge.windows import Ordered, ordered
+from vedette.edge.windows import Ordered, grouped, ordered
 from vedette.message import Array
 
 __all__ = ["Judge", "Judged", "Watcher"]
@@ -172,7 +172,4 @@ class Judge:
 
 def chosen(batch: Ordered, which: Array) -> Ordered:
     """Return some rows of a batch, ranked anew."""
-    rows, devices = batch.rows[which], batch.devices[which]
-    starts = np.flatnonzero(np.diff(devices, prepend=-1))
-    counts = np.diff(starts, append=len(rows))
-    return Ordered(rows, devices, starts, starts + counts, np.arange(len(rows)) - np.repeat(starts, counts))
+    return grouped(batch.rows[which], batch.devices[which])

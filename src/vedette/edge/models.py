@@ -90,7 +90,7 @@ class Station:
     def watch(self, readings: Readings) -> Judged:
         """Score and judge a batch."""
         judged = self.judge.watch(self.scorer, readings)
-        self.above += int((judged.scores > judged.thresholds).sum())
+        self.above += int(np.count_nonzero(judged.scores > judged.thresholds))
         self.drift.take(readings, judged.scores)
         return judged
 

@@ -22,6 +22,8 @@ from vedette.message import Array, Memory
 
 __all__ = ["Scorer", "input_digest", "part_of", "parts_as"]
 
+NONE = ordered(np.zeros(0, dtype=np.int32))
+
 UNSEEN = "\0"
 """Stands for a text that the detector has never seen."""
 
@@ -109,7 +111,7 @@ class Scorer:
             return np.zeros(0)
         values = self._values(readings)
         if not self.windowed:
-            self._batch = ordered(readings.devices[:0]), values, np.zeros(len(values), dtype=np.int64), np.zeros(0)
+            self._batch = NONE, values, NONE.rows, NONE.rank
             return self._scored(values)
         batch = ordered(readings.devices)
         values = values[batch.rows]

@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.message import Array, Memory
 
-__all__ = ["Histories", "Intervals", "Ordered", "grown", "ordered"]
+__all__ = ["Histories", "Intervals", "Ordered", "grouped", "grown", "ordered"]
 
 STEPS = 32
 """Intervals that the usual one is the median of."""
@@ -37,14 +37,29 @@ class Ordered(NamedTuple):
     ends: Array
     rank: Array
 
+    def steps(self, times: Array, last: Array) -> Array:
+        """Return [n] seconds from each reading's predecessor of its device; `last` [devices in the batch] are the times before the batch."""
+        before = np.empty(len(times))
+        before[1:] = times[:-1]
+        before[self.starts] = last
+        return np.asarray(times - before)
+
 
 def ordered(devices: Array) -> Ordered:
     """Put the rows of a batch in order of their devices."""
     rows = np.argsort(devices, kind="stable")
-    sorted_devices = devices[rows]
-    starts = np.flatnonzero(np.diff(sorted_devices, prepend=-1))
-    counts = np.diff(starts, append=len(rows))
-    return Ordered(rows, sorted_devices, starts, starts + counts, np.arange(len(rows)) - np.repeat(starts, counts))
+    return grouped(rows, devices[rows])
+
+
+def grouped(rows: Array, devices: Array) -> Ordered:
+    """Return rows of a batch that stand device by device already, with where each device's begin and end."""
+    count = len(rows)
+    first = np.ones(count, dtype=bool)
+    np.not_equal(devices[1:], devices[:-1], out=first[1:])
+    starts = first.nonzero()[0]
+    ends = np.empty_like(starts)
+    ends[:-1], ends[-1:] = starts[1:], count
+    return Ordered(rows, devices, starts, ends, np.arange(count) - starts.repeat(ends - starts))
 
 
 def grown(array: Array, devices: int, fill: float = 0) -> Array:
@@ -80,9 +95,7 @@ class Intervals:
         self.last, self.usual = grown(self.last, known, np.nan), grown(self.usual, known, np.inf)
         self._seen, self._steps = grown(self._seen, known), grown(self._steps, known)
         whose = batch.devices[batch.starts]
-        before = np.concatenate([[0.0], times[:-1]])
-        before[batch.starts] = self.last[whose]
-        steps = times - before
+        steps = batch.steps(times, self.last[whose])
         self.last[whose] = times[batch.ends - 1]
         if self.pause is None:
             return np.asarray(np.isnan(steps))
