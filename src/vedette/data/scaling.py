@@ -280,13 +280,13 @@ class Scaler:
             return None
         return (*line, self._middle)
 
-    @property
+    @cached_property
     def number_places(self) -> Array:
         """[number features] int, the places among the features of those that have a column."""
         known = {feature.name: place for place, feature in enumerate(self.features)}
         return np.array([known[name] for name in self._numbers], dtype=np.int64)
 
-    @property
+    @cached_property
     def owners(self) -> Array:
         """[width] int, the place of the feature that each column that comes out tells of."""
         places = {feature.name: place for place, feature in enumerate(self.features)}

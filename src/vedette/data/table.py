@@ -138,11 +138,13 @@ class Table:
     place: Array | None = None
 
     def __post_init__(self) -> None:
-        if self.matrix.ndim != 2 or self.matrix.shape[1] != len(self.number_features):
-            raise DataUnusable(f"a table of {len(self.number_features)} number features cannot hold an array of shape {self.matrix.shape}")
-        if len(self.categories) != len(self.category_features):
-            raise DataUnusable(f"{len(self.category_features)} category features, but {len(self.categories)} columns of them")
-        columns = [(feature.name, column.codes) for feature, column in zip(self.category_features, self.categories, strict=True)]
+        texts = self.category_features
+        numbers = len(self.features) - len(texts)
+        if self.matrix.ndim != 2 or self.matrix.shape[1] != numbers:
+            raise DataUnusable(f"a table of {numbers} number features cannot hold an array of shape {self.matrix.shape}")
+        if len(self.categories) != len(texts):
+            raise DataUnusable(f"{len(texts)} category features, but {len(self.categories)} columns of them")
+        columns = [(feature.name, column.codes) for feature, column in zip(texts, self.categories, strict=True)]
         columns += [(name, column.codes) for name, column in (("kind", self.kind), ("group", self.group)) if column is not None]
         known = (("label", self.label), ("change", self.change), ("time", self.time), ("place", self.place))
         columns += [(name, column) for name, column in known if column is not None]
