@@ -38,7 +38,7 @@ class Ordered(NamedTuple):
     rank: Array
 
     def steps(self, times: Array, last: Array) -> Array:
-        """Return [n] seconds from each reading's predecessor of its device; `last` [devices in the batch] are the times before the batch."""
+        """Return [n], the seconds since the reading before of the same device; `last`: the times before this batch, by device in it."""
         before = np.empty(len(times))
         before[1:] = times[:-1]
         before[self.starts] = last

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -13,6 +14,8 @@ __all__ = ["BufferedClient"]
 
 AHEAD = 1 << 16
 """Bytes that are read at a time."""
+
+_ACKNOWLEDGED = struct.Struct("!BBH")
 
 
 class BufferedClient(paho.Client):
@@ -35,6 +38,12 @@ class BufferedClient(paho.Client):
         # Should paho's own way of handling messages change, they come by this.
         self.on_message = self._handed
 
+    def acknowledge(self, numbers: Sequence[int]) -> None:
+        """Acknowledge messages of QoS 1, in order and as one packet for paho: it wakes its thread for each."""
+        if numbers:
+            packets = b"".join(_ACKNOWLEDGED.pack(paho.PUBACK, 2, number) for number in numbers)
+            self._packet_queue(paho.PUBACK, packets, numbers[-1], 1)
+
     def _handed(self, client: Any, _: Any, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic.encode()
@@ -44,16 +53,22 @@ class BufferedClient(paho.Client):
 
     def _handle_publish(self) -> MQTTErrorCode:
         """Hand a message over without what paho makes of it: objects, properties that nobody asks for, lines for a log."""
-        command, packet = int(self._in_packet["command"]), self._in_packet["packet"]
+        if self._publication(int(self._in_packet["command"]), bytes(self._in_packet["packet"])):
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return super()._handle_publish()  # which knows what is wrong
+
+    def _publication(self, command: int, packet: bytes) -> bool:
+        """Hand over the message in a packet; returns whether it is one that is handed over so."""
         qos, topic = command >> 1 & 3, 2 + int.from_bytes(packet[:2])
         begin = topic + 2 * (qos > 0)
         if self._protocol == paho.MQTTv5:
-            begin += _properties(packet, begin)
+            length, begin = _length(packet, begin)
+            begin += length
         if qos > 1 or topic == 2 or begin > len(packet):
-            return super()._handle_publish()  # which knows what is wrong
+            return False
         number = int.from_bytes(packet[topic : topic + 2]) if qos else 0
-        self._message(bytes(packet[2:topic]), bytes(packet[begin:]), number, qos, bool(command & 8), bool(command & 1))
-        return MQTTErrorCode.MQTT_ERR_SUCCESS
+        self._message(packet[2:topic], packet[begin:], number, qos, bool(command & 8), bool(command & 1))
+        return True
 
     def _create_socket(self) -> Any:
         return _Buffered(super()._create_socket())
@@ -61,9 +76,17 @@ class BufferedClient(paho.Client):
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         found = super().loop_read(max_packets)
         while not found and isinstance(self._sock, _Buffered) and self._sock.pending():
-            found = super().loop_read(max_packets)
+            self._hand_over(self._sock)
+            if self._sock.pending():
+                found = super().loop_read(max_packets)
         self._came()
         return found
+
+    def _hand_over(self, ahead: _Buffered) -> None:
+        """Hand over the messages that lie here whole: paho would take each packet apart byte by byte."""
+        if getattr(self, "_in_packet", {}).get("command") == 0:  # else paho has begun to read one
+            while (packet := ahead.publication()) is not None and self._publication(*packet):
+                ahead.passed()
 
     def loop_write(self) -> MQTTErrorCode:
         found = super().loop_write()
@@ -77,21 +100,21 @@ class BufferedClient(paho.Client):
         return super().want_write() or (isinstance(self._sock, _Buffered) and bool(self._sock.behind))
 
 
-def _properties(packet: bytearray, begin: int) -> int:
-    """Return how many bytes the properties of a message take, with their length before them."""
+def _length(data: bytes, begin: int) -> tuple[int, int]:
+    """Return the length that is written at a place, and where it ends; one that reaches beyond all that there is if it is none."""
     length = 0
-    for place, byte in enumerate(packet[begin : begin + 4]):
+    for place, byte in enumerate(data[begin : begin + 4]):
         length |= (byte & 127) << 7 * place
         if byte < 128:
-            return length + place + 1
-    return len(packet)
+            return length, begin + place + 1
+    return len(data) + 1, begin
 
 
 class _Buffered:
     """A socket that reads ahead, and writes when it is told to."""
 
     def __init__(self, sock: Any) -> None:
-        self._sock, self._ahead, self._at, self.behind = sock, b"", 0, bytearray()
+        self._sock, self._ahead, self._at, self._end, self.behind = sock, b"", 0, 0, bytearray()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
@@ -109,6 +132,19 @@ class _Buffered:
         begin = self._at
         self._at = min(len(self._ahead), begin + size)
         return self._ahead[begin : self._at]
+
+    def publication(self) -> tuple[int, bytes] | None:
+        """Return the next packet, if it is a message and was read ahead whole: its first byte, and what follows its length."""
+        at = self._at
+        if at == len(self._ahead) or self._ahead[at] >> 4 != 3:
+            return None
+        length, begin = _length(self._ahead, at + 1)
+        self._end = begin + length
+        return (self._ahead[at], self._ahead[begin : self._end]) if self._end <= len(self._ahead) else None
+
+    def passed(self) -> None:
+        """Leave the packet behind that `publication` returned."""
+        self._at = self._end
 
     def send(self, data: bytes) -> int:
         self.behind += data

@@ -164,10 +164,9 @@ class _Subscriber(Feed):
         return None
 
     def settle(self) -> None:
-        for message in self._drained:
-            # What an earlier connection brought comes again; acknowledged now, it would stand for another message.
-            if message.qos == 1 and message.connection == self._connection:
-                self._client.ack(message.mid, 1)
+        # What an earlier connection brought comes again; acknowledged now, it would stand for another message.
+        now = self._connection
+        self._client.acknowledge([message.mid for message in self._drained if message.qos == 1 and message.connection == now])
         self._drained.clear()
 
     def close(self) -> None:
