@@ -105,6 +105,19 @@ def test_values_that_are_no_numbers_are_missing_and_counted(value: bytes, held: 
     assert made.counts == counted
 
 
+def test_payloads_of_numbers_alone_are_read_together_as_one_by_one() -> None:
+    features = (Feature("flow"), Feature("pressure"))
+    odd = [{"flow": None, "pressure": 2}, {"flow": 1e400, "pressure": 3}, {"pressure": 4}, {"flow": "5", "pressure": 5}]
+    payloads = [{"flow": 1, "pressure": 2}, [{"flow": i, "pressure": -i} for i in range(3)], [odd[0], {"flow": 7, "pressure": 8}], *odd]
+    together, single = decoder(features), decoder(features)
+    single._plain = False
+    one, other = (read(made, *payloads, payloads[1], b"[]") for made in (together, single))
+    for column, wanted in zip(one[:3], other[:3], strict=True):
+        np.testing.assert_array_equal(column, wanted)
+    assert together.counts == single.counts
+    assert len(one) == 13
+
+
 def test_a_field_that_is_missing_is_missing_and_counted_each_time() -> None:
     made = decoder()
     readings = read(made, {"flow": 1}, {"valve": "x", "pressure": 2})

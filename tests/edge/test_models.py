@@ -159,3 +159,22 @@ def test_drift_is_seen_in_scores_and_named_by_feature(bundles: dict[str, Path]) 
     moved.take(shifted, Scorer.of(bundles["first"]).score(shifted))
     assert moved.scores > 0.25
     assert max(moved.features, key=lambda name: abs(moved.features[name] - same.features[name])) == "s1"
+
+
+def test_drift_of_many_small_batches_is_that_of_few_and_goes_on_from_anywhere(bundles: dict[str, Path]) -> None:
+    scorer = Scorer.of(bundles["first"])
+    readings = readings_of(1000, seed=3)
+    scores = scorer.score(readings)
+    whole, small, stored = (Drift(scorer.detector) for _ in range(3))
+    whole.take(readings, scores)
+    for first in range(0, 1000, 7):
+        part = slice(first, first + 7)
+        small.take(readings.take(part), scores[part])
+        stored.take(readings.take(part), scores[part])
+        other = Drift(scorer.detector)
+        other.restore(stored.memory())
+        stored = other
+    assert stored.scores == small.scores
+    assert stored.features == small.features
+    assert small.scores == pytest.approx(whole.scores, abs=0.01)
+    assert small.features == pytest.approx(whole.features, abs=0.03)

@@ -82,6 +82,8 @@ class Decoder:
         # Where these stand behind the values, 0: nowhere; empty where none of them does.
         places = [len(self._paths) + beside.index(name) if name else 0 for name in (form.device, form.time, form.sequence)]
         self._beside = places if beside else []
+        # Whether a payload holds numbers alone: then all that stand in it are of one device and one time.
+        self._plain = not beside and not self._categories
         self._quick = None if form.readings else object_parser([path.name for path in self._paths], len(self._numbers), beside)
         self._order = Order(self.counts, form.tolerance, form.ahead, form.patience)
         self._last: dict[int, int] = {}
@@ -118,6 +120,9 @@ class Decoder:
                 pass  # a wrong type or no JSON: the long way finds out which
             else:
                 if not self._dotted or not any(None in parts[: len(self._paths)] for parts in found):
+                    if self._plain and (place := self._known.get(device)) is not None:
+                        self._rows.extend(place, found, at)
+                        return
                     for parts in found:
                         self._read(parts, device, at, again)
                     return

@@ -82,11 +82,16 @@ class Drift:
         return {feature.name: float(shift / self._weight) for feature, shift in zip(self._numbers, self._shift, strict=True)}
 
     def memory(self) -> Memory:
-        """Return what was counted."""
-        self._settle()
-        return {"counts": self._counts, "shift": self._shift, "weight": self._weight}
+        """Return what was counted, and what waits: when a state is stored changes nothing about it."""
+        numbers = np.concatenate([np.zeros((0, len(self._numbers))), *(numbers for numbers, _ in self._waiting)])
+        scores = np.concatenate([np.zeros(0), *(scores for _, scores in self._waiting)])
+        counted: Memory = {"counts": self._counts, "shift": self._shift, "weight": self._weight}
+        return {**counted, "waiting.numbers": numbers, "waiting.scores": scores}
 
     def restore(self, memory: Memory) -> None:
         """Take over what `memory` returned."""
-        self._waiting, self._left = [], TOGETHER
         self._counts, self._shift, self._weight = np.array(memory["counts"]), np.array(memory["shift"]), float(memory["weight"])
+        # States of before hold nothing that waits.
+        scores = np.asarray(memory.get("waiting.scores", ()))
+        self._waiting = [(np.asarray(memory["waiting.numbers"]), scores)] if len(scores) else []
+        self._left = TOGETHER - len(scores)

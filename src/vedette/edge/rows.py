@@ -111,6 +111,20 @@ class Rows:
         if self._columns:
             self._texts.append(texts)
 
+    def extend(self, place: int, rows: Sequence[Sequence[Any]], at: float) -> None:
+        """Take rows of numbers of one device that arrived together and say no time; see `append`."""
+        try:
+            self._cells += b"".join([self._pack(*numbers) for numbers in rows])
+        except (struct.error, OverflowError):
+            for numbers in rows:
+                self.append(place, numbers, (), None, at)
+            return
+        count = len(rows)
+        self.places += [place] * count
+        self.times += [at] * count
+        self.arrived += [at] * count
+        self.stated += [False] * count
+
     def number(self, value: Any, blank: bool = False) -> float:
         """Return a value as a number; NaN, counted, where it is none."""
         if isinstance(value, bool | int | float):
