@@ -43,6 +43,14 @@ def test_moments_merge_to_those_of_all_rows(parts: list[np.ndarray], offset: flo
             assert moments.variance[column] == pytest.approx(known.var() if len(known) else 0, rel=1e-8, abs=1e-8)
 
 
+@pytest.mark.parametrize("summary", [Moments, Covariance])
+def test_what_counts_as_so_many_rows_weighs_as_they_would(summary: type[Moments] | type[Covariance]) -> None:
+    """Two rows of 0 and 4 that count as six weigh as three such pairs do."""
+    pair, rows = np.array([[0.0], [4.0]]), np.array([[1.0], [2.0], [6.0]])
+    found = (summary.of(rows) + summary.of(pair).as_of(6.0)).table()  # type: ignore[operator]
+    np.testing.assert_allclose(found, summary.of(np.concatenate([rows, pair, pair, pair])).table())
+
+
 known_cells = st.lists(
     st.integers(0, 6).flatmap(lambda rows: arrays(np.float64, (rows, 3), elements=st.floats(-1e3, 1e3))), min_size=1, max_size=5
 )

@@ -29,7 +29,7 @@ from vedette.runtimes.topology import Full
 from vedette.strategies import Clustered, FedAvg
 from vedette.training.task import Optimiser
 
-DENSE = Autoencoder(hidden=(4, 2), optimiser=Optimiser(rate=0.01, batch=16))
+DENSE = Autoencoder(hidden=(4, 2), residual="mahalanobis", optimiser=Optimiser(rate=0.01, batch=16))
 FLEET = Fleet.of({f"n{place}": correlated(60 + place, 5, place, nodes_shift=3.0 * (place % 2)) for place in range(6)})
 KINDS = {"name": "given", "clusters": {"even": ["n[024]"], "odd": ["*"]}}
 NOISE: dict[str, Any] = {"name": "noise", "secret": False}
@@ -71,12 +71,15 @@ def side_by_side(parties: list[Callable[[], None]]) -> list[BaseException]:
     "strategy",
     [
         Clustered(rounds=3, by={"name": "rows", "clusters": 2}, every=1, strategy=FedAvg(momentum=0.5)),
+        Clustered(rounds=3, by={"name": "rows", "clusters": 2}, every=1, prior_rows=20),
         Clustered(rounds=3, by={"name": "weights", "clusters": 2}, every=1),
-        Clustered(rounds=3, by={"name": "loss", "clusters": 2}, every=1),
+        Clustered(rounds=3, by={"name": "loss", "clusters": 2}, every=1, prior_rows=20),
         Clustered(rounds=3, by={"name": "weights", "clusters": 2}, every=1, chain=("clip", "compress")),
         Clustered(rounds=3, by=KINDS, chain=({"name": "clip", "norm": 0.5}, {**NOISE, "multiplier": 0.1, "added": "shares"}, "mask")),
+        Clustered(rounds=3, by=KINDS, chain=({"name": "clip", "norm": 0.5}, "mask"), prior_rows=20),
+        Clustered(rounds=3, by=KINDS, chain=({"name": "clip", "norm": 0.5}, "mask"), prior_rows=20, networks="common"),
     ],
-    ids=["rows", "weights", "loss", "compressed", "masked"],
+    ids=["rows", "rows-weighed", "weights", "loss-weighed", "compressed", "masked", "masked-weighed", "masked-common"],
 )
 def test_with_a_coordinator_clusters_come_to_what_one_machine_comes_to(strategy: Clustered) -> None:
     """To the bit; behind masks, which are drawn anew each time, what comes of their sums does too."""

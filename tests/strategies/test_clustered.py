@@ -12,11 +12,12 @@ import pytest
 from conftest import correlated
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaling
-from vedette.data.summaries import Moments
+from vedette.data.summaries import Covariance, Moments
 from vedette.data.table import Table
 from vedette.detectors.autoencoder import Autoencoder
 from vedette.detectors.mlp import Mlp
 from vedette.detectors.network import NetworkDetector
+from vedette.detectors.threshold import Quantile
 from vedette.errors import RecipeError
 from vedette.message import Memory, Message, Vector
 from vedette.runtimes.base import Outcome, plan_of
@@ -232,6 +233,48 @@ def test_a_cluster_learns_what_it_would_learn_alone() -> None:
             assert np.array_equal(together.memories[node]["network.model"], alone.memories[node]["network.model"])
 
 
+@pytest.mark.parametrize("residual", ["variance", "mahalanobis"])
+def test_residuals_are_weighed_by_what_is_usual_in_a_cluster(residual: str) -> None:
+    """Without a prior as they would be if the cluster were alone; with a large one as they are among all. The threshold is common."""
+    fleet = two_kinds()
+    own = DENSE.model_copy(update={"scaling": Scaling(numbers="standard", fit="local"), "residual": residual})
+    name = f"residuals.{own.residual_summary}"
+    apart, drawn = (ran(Clustered(rounds=3, by=PAIRS, after=0, prior_rows=rows), fleet, own).memories for rows in (0, 1e9))
+    common = ran(Clustered(rounds=3, by=PAIRS, after=0), fleet, own).memories
+    for kind in (PUMPS, VALVES):
+        alone = ran(FedAvg(rounds=3), Fleet.of({node: fleet[node] for node in kind}), own).memories
+        for node in kind:
+            assert np.array_equal(apart[node][name], alone[node][name])
+            assert not np.allclose(apart[node][name], common[node][name])
+            # Rows are counted, too: in a first row.
+            assert np.allclose(drawn[node][name][1], common[node][name][1], atol=1e-6)
+    assert len({memory["scores.sketch"].tobytes() for memory in apart.values()}) == 1
+
+
+def test_clusters_may_differ_in_what_is_usual_alone() -> None:
+    """The network is that of all nodes to the bit, momentum and all; the groups are those of clusters apart."""
+    weighing, inner = DENSE.model_copy(update={"residual": "mahalanobis"}), FedAvg(rounds=4, momentum=0.5)
+    plain = ran(inner, detector=weighing).memories
+    outcome = ran(Clustered(rounds=4, strategy=inner, by="rows", every=2, networks="common", prior_rows=0), detector=weighing)
+    assert json.loads(str(told(outcome)["groups"])) == {"0": list(PUMPS), "1": list(VALVES)}
+    for kind in (PUMPS, VALVES):
+        own = Covariance.merged(Covariance.from_table(np.asarray(plain[node]["own.residuals.covariance"])) for node in kind).table()
+        for node in kind:
+            assert np.array_equal(outcome.memories[node]["network.model"], plain[node]["network.model"])
+            assert np.array_equal(outcome.memories[node]["residuals.covariance"], own)
+
+
+def test_ifca_nodes_weigh_residuals_with_those_who_chose_alike() -> None:
+    weighing = DENSE.model_copy(update={"residual": "variance"})
+    strategy = Clustered(rounds=3, by={"name": "loss", "clusters": 2}, after=0, every=1, prior_rows=0)
+    outcome = ran(strategy, detector=weighing)
+    groups = json.loads(str(told(outcome)["groups"]))
+    for cluster, members in groups.items():
+        assert {outcome.memories[node]["clustered.cluster"] for node in members} == {float(cluster)}
+        assert len({outcome.memories[node]["residuals.moments"].tobytes() for node in members}) == 1
+    assert len({memory["residuals.moments"].tobytes() for memory in outcome.memories.values()}) == len(groups) == 2
+
+
 def test_what_differs_from_node_to_node_does_so_within_a_cluster() -> None:
     """MTAD-FL sends each node its nearest peer's weights: here that of its own cluster, though another's are nearer."""
     strategy = Clustered(strategy=MtadFl(), by=PAIRS, after=0, rounds=2)
@@ -274,6 +317,10 @@ def test_every_grouping_survives_json(by: Any) -> None:
         ({"sample": 0.5}, "take sample = 1"),
         ({"by": "loss", "strategy": "local"}, "with 'local' a cluster shares none"),
         ({"by": "weights", "after": 0}, "take after = 1"),
+        ({"prior_rows": 10, "strategy": "mtad-fl"}, "with 'mtad-fl' leave it out"),
+        ({"prior_rows": -1}, "greater than or equal to 0"),
+        ({"networks": "common"}, "differ in prior_rows alone"),
+        ({"networks": "common", "prior_rows": 9, "by": "loss"}, "another 'by' than 'loss'"),
         ({"by": "colour"}, "expected tags"),
         ({"by": {"name": "given", "clusters": {"a/b": ["*"]}}}, "pattern"),
     ],
@@ -281,6 +328,19 @@ def test_every_grouping_survives_json(by: Any) -> None:
 def test_what_cannot_be_is_said(settings: Mapping[str, Any], reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         build(STRATEGIES, {"name": "clustered", **settings}, "[strategy]")
+
+
+@pytest.mark.parametrize(
+    ("detector", "strategy", "reason"),
+    [
+        ({}, {}, "weighs no residuals"),
+        ({"residual": "variance", "threshold": Quantile(fit="local")}, {}, "each node weighs residuals by itself"),
+        ({"residual": "variance"}, {"chain": ("clip", "noise"), "privacy": {"epsilon": 8}}, "told of all nodes together"),
+    ],
+)
+def test_where_clusters_cannot_weigh_residuals_it_is_said(detector: Mapping[str, Any], strategy: Mapping[str, Any], reason: str) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        plan_of(DENSE.model_copy(update=detector), Clustered(prior_rows=10, **strategy), 7)
 
 
 def test_a_node_that_is_in_no_cluster_is_named() -> None:

@@ -60,6 +60,11 @@ class Moments:
         step = other.mean - self.mean
         return Moments(count, self.mean + step * share, self.spread + other.spread + step**2 * self.count * share)
 
+    def as_of(self, rows: float) -> Moments:
+        """Return the same means and variances as if of so many rows: how much they weigh beside others when merged."""
+        scale = rows / max(float(self.count.max(initial=0)), 1.0)
+        return Moments(self.count * scale, self.mean, self.spread * scale)
+
     @property
     def variance(self) -> Array:
         """[columns] population variance; 0 where nothing was seen."""
@@ -110,6 +115,10 @@ class Covariance:
         step = other.mean - self.mean
         products = self.products + other.products + self.count * share * np.outer(step, step)
         return Covariance(count, self.mean + step * share, products)
+
+    def as_of(self, rows: float) -> Covariance:
+        """Return the same mean and covariance as if of so many rows: how much they weigh beside others when merged."""
+        return Covariance(rows, self.mean, self.matrix * rows)
 
     @property
     def matrix(self) -> Array:

@@ -20,6 +20,7 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.chain.chained import chained
 from vedette.strategies.chain.privacy import noise_of
+from vedette.strategies.clustered import Clustered
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 from vedette.training.cohort.trainer import CohortTrainer
@@ -178,7 +179,8 @@ def plan_of(
     demand_fitting(detector, strategy)
     chained(strategy)
     prepare: Strategy = Prepare(scaling=detector.scaling)
-    calibrate: Strategy = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit)
+    prior_rows = strategy.prior_rows if isinstance(strategy, Clustered) else None
+    calibrate: Strategy = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit, prior_rows=prior_rows)
     if strategy.privacy is not None:
         prepare, strategy, calibrate = private_stages(detector, strategy, strategy.privacy)
     elif (noise := noise_of(strategy)) is not None and noise.multiplier is None:
@@ -201,7 +203,7 @@ def demand_fitting(detector: Federable, strategy: Strategy) -> None:
     Raises
     ------
     RecipeError
-        A network, labels, or a scaling common to all nodes; or one that leaves the network that scores as it began.
+        A network that scores and is trained, labels, a scaling common to all nodes, or residuals that clusters could weigh.
     """
     names = describe(STRATEGIES, strategy)["name"], describe(DETECTORS, detector)["name"]
     lacking = next((c.role for c in strategy.channels if c.role and c.role not in getattr(detector, "roles", ())), None)
@@ -216,6 +218,13 @@ def demand_fitting(detector: Federable, strategy: Strategy) -> None:
         raise RecipeError(f"strategy '{names[0]}' is for detectors that learn from labels, such as 'mlp'; '{names[1]}' does not")
     if strategy.shares_rows and detector.scaling.fit != "federated":
         raise RecipeError(f"strategy '{names[0]}' shares scaled rows: all nodes must scale alike (detector.scaling.fit = 'federated')")
+    if isinstance(strategy, Clustered) and strategy.prior_rows is not None:
+        if detector.residual_summary not in ("moments", "covariance"):
+            raise RecipeError("the detector's score weighs no residuals: take residual = 'mahalanobis' or 'variance', or no prior_rows")
+        if detector.threshold.fit != "federated":
+            raise RecipeError("with threshold.fit = 'local' each node weighs residuals by itself: take 'federated', or no prior_rows")
+        if strategy.privacy is not None:
+            raise RecipeError("under a privacy budget residuals are told of all nodes together: take no prior_rows")
 
 
 def stages_of(plan: Plan) -> tuple[Federable, list[Stage]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from vedette.errors import DataUnusable
 from vedette.message import Memory, Message, Query
 from vedette.strategies.base import Reply, Strategy, Turn, View
+from vedette.strategies.clustered_grouping import CLUSTER
 from vedette.strategies.view import merged_tables
 from vedette.training.task import Done, Work
 
@@ -25,6 +28,9 @@ class Calibrate(Strategy):
         its score needs none, but explanations want to know what is usual, and this never leaves the node.
     fit
         ``"federated"`` merges all nodes' summaries; ``"local"`` leaves each node its own.
+    prior_rows
+        As how many rows the residuals of all nodes count beside those of a cluster (`vedette.strategies.clustered.Clustered`); None:
+        they are common. The threshold is in any case.
     """
 
     relayed: ClassVar[bool] = True
@@ -32,6 +38,7 @@ class Calibrate(Strategy):
     rounds: int = 1
     residuals: Literal["none", "moments", "covariance", "inputs"] = "none"
     fit: Literal["federated", "local"] = "federated"
+    prior_rows: float | None = Field(default=None, ge=0)
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -57,7 +64,9 @@ class Calibrate(Strategy):
         if turn.phase == "residuals" and self.residuals == "inputs":
             return Message(), {**mine, **own}
         if self.fit == "federated":
-            return Message(tables=done.answers.tables), {**mine, **own}
+            cluster = mine.get(CLUSTER) if turn.phase == "residuals" and self.prior_rows is not None else None
+            facts = {CLUSTER: cluster} if isinstance(cluster, float) else {}
+            return Message(tables=done.answers.tables, facts=facts), {**mine, **own}
         return Message(), {**mine, **own, **done.answers.tables}
 
     def exchange(self, turn: Turn, view: View, ours: Memory) -> Reply:
@@ -66,4 +75,13 @@ class Calibrate(Strategy):
         merged = merged_tables(view, turn.phase)
         if not merged:
             raise DataUnusable("no node has a normal row to set a threshold by; check the labels and the split")
-        return Reply({"*": Message(tables=merged)})
+        clusters: dict[float, list[str]] = {}
+        for node, cluster in view.facts(CLUSTER).items() if turn.phase == "residuals" and self.prior_rows is not None else ():
+            clusters.setdefault(float(cluster), []).append(node)
+        own = {
+            node: Message(tables=tables)
+            for members in clusters.values()
+            if (tables := merged_tables(view, turn.phase, members, self.prior_rows or 0.0))
+            for node in members
+        }
+        return Reply({"*": Message(tables=merged), **own})

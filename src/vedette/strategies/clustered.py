@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -21,7 +21,7 @@ from vedette.strategies.chain.chained import plain, received, too_few, unheard
 from vedette.strategies.chain.mask import Mask
 from vedette.strategies.chain.noise import Noise
 from vedette.strategies.chain.standing import begun, last_sent
-from vedette.strategies.clustered_grouping import CHOSEN, STARTED, AnyGrouping, ByRows
+from vedette.strategies.clustered_grouping import CHOSEN, CLUSTER, STARTED, AnyGrouping, ByRows
 from vedette.strategies.fedavg import FedAvg
 from vedette.training.accounting import Release
 from vedette.training.task import Done, Work
@@ -64,12 +64,21 @@ class Clustered(Strategy):
         Rounds in which all nodes learn together before they are grouped.
     every
         Rounds from one grouping to the next.
+    networks
+        What each cluster trains: a network of its own (``"apart"``), or all nodes the same (``"common"``), as without clusters; these then
+        differ in `prior_rows` alone.
+    prior_rows
+        Weigh residuals in the score by what is usual in a node's cluster, where all nodes' count as so many rows (windows) beside those of
+        the cluster: few, and a small cluster finds alarming what it never saw; many, and clusters are all alike. None: by what is usual
+        among all. There is one threshold for all in any case.
     """
 
     strategy: Annotated[Strategy, *named(STRATEGIES)] = Field(default_factory=FedAvg, validate_default=True)
     by: AnyGrouping = Field(default_factory=ByRows)
     after: int = Field(default=1, ge=0)
     every: int = Field(default=5, ge=1)
+    networks: Literal["apart", "common"] = "apart"
+    prior_rows: float | None = Field(default=None, ge=0)
 
     labelled = property(lambda self: self.strategy.labelled)
     shares_rows = property(lambda self: self.strategy.shares_rows)
@@ -106,6 +115,11 @@ class Clustered(Strategy):
         if self.by.tries and not self.strategy.common:
             name = describe(STRATEGIES, self.strategy)["name"]
             raise ValueError(f"by = 'loss' compares models, and with '{name}' a cluster shares none")
+        if self.prior_rows is not None and not self.strategy.common:
+            name = describe(STRATEGIES, self.strategy)["name"]
+            raise ValueError(f"prior_rows needs a strategy with one model for a cluster, such as 'fedavg'; with '{name}' leave it out")
+        if self.networks == "common" and (self.prior_rows is None or self.by.tries):
+            raise ValueError("where networks are common clusters differ in prior_rows alone: say it, and take another 'by' than 'loss'")
         if self.by.compares and not (self.after and self.strategy.channels):
             raise ValueError("by = 'weights' looks at the round before: take after = 1 or more, and a strategy that exchanges weights")
         return self
@@ -161,9 +175,14 @@ class Clustered(Strategy):
         models = _models(turn, inbox) if self.by.tries else {}
         if turn.phase == SUMMARISE:
             return self.by.work(models) if self._regroups(turn.round) else Work()
+        cluster = inbox.facts.get(CLUSTER)
+        inbox = inbox._replace(facts={name: fact for name, fact in inbox.facts.items() if name != CLUSTER})
         if models:
-            inbox = Message(models.get(str(mine.get(CHOSEN)), models[min(models)]))
+            chosen = str(mine.get(CHOSEN)) if str(mine.get(CHOSEN)) in models else min(models)
+            cluster, inbox = float(chosen), Message(models[chosen])
         work = self.strategy.work(turn, inbox, mine)
+        if self.prior_rows is not None and turn.phase in self.closing and cluster is not None:
+            work = work._replace(keep={**work.keep, CLUSTER: cluster})
         first = self.channels[0].name if self.by.compares else ""
         if first not in inbox.vectors:
             return work
@@ -180,7 +199,8 @@ class Clustered(Strategy):
             raise RecipeError("clusters are formed by a coordinator that hears all nodes: take topology = 'server'")
         if turn.phase == SUMMARISE:
             return self._grouped(turn, view, ours) if self._regroups(turn.round) else Reply()
-        groups, parts = _groups_of(ours) or {EVERYBODY: list(turn.receivers)}, view.groups or {EVERYBODY: view}
+        grouped, parts = _groups_of(ours), view.groups or {EVERYBODY: view}
+        groups = grouped if grouped and self.networks == "apart" else {EVERYBODY: list(turn.receivers)}
         memory, replies = dict(ours), dict[str, Mapping[str, Message]]()
         for place, (cluster, members) in enumerate(groups.items()):
             if cluster not in parts:
@@ -207,6 +227,9 @@ class Clustered(Strategy):
             models = {name.removeprefix(MODEL): np.asarray(value) for name, value in memory.items() if name.startswith(MODEL)}
             return Reply({"*": Message(tables=models)}, memory)
         messages = {node: sent.get(node, sent.get("*", Message())) for cluster, sent in replies.items() for node in groups[cluster]}
+        if self.prior_rows is not None:
+            numbers = {node: float(number) for number, members in enumerate(grouped.values()) for node in members if node in messages}
+            messages |= {node: _with_fact(messages[node], CLUSTER, number) for node, number in numbers.items()}
         largest = max(replies, key=lambda cluster: len(groups[cluster]))
         return Reply({"*": replies[largest].get("*", Message()), **messages}, memory)
 
@@ -229,6 +252,9 @@ class Clustered(Strategy):
         cluster_of = dict(found.cluster_of)
         if not found.others_wait:
             cluster_of |= {node: _beside(node, found.cluster_of, before) for node in nodes if node not in cluster_of}
+        if self.networks == "common":
+            groups = _members(cluster_of)
+            return Reply(None, {**ours, **_remembered(turn.round, groups, found.silhouette)})
         groups = self._large_enough(cluster_of)
         cluster_of = {node: cluster for cluster, members in groups.items() for node in members}
         memory: dict[str, Any] = {name: value for name, value in ours.items() if name.partition("/")[0] not in before}
@@ -236,16 +262,12 @@ class Clustered(Strategy):
             new = old if self.by.tries and grouped else next((cluster for cluster in groups if groups[cluster] == members), None)
             memory |= {} if new is None else {f"{new}/{name}": value for name, value in _within(ours, old).items()}
         messages = self._together(groups, before, ours, memory) if plain(self.strategy) is not self.strategy else None
-        told = json.dumps(groups, sort_keys=True)
-        memory |= {"groups": told, f"groups.{turn.round}": told}
-        memory |= {} if found.silhouette is None else {f"silhouette.{turn.round}": found.silhouette}
+        memory |= _remembered(turn.round, groups, found.silhouette)
         return Reply(messages, memory, cluster_of)
 
     def _large_enough(self, cluster_of: Mapping[str, str]) -> dict[str, list[str]]:
         """Return the nodes of each cluster; with a mask those of clusters that are too small for a secure sum learn with the largest."""
-        groups: dict[str, list[str]] = {}
-        for node in sorted(cluster_of):
-            groups.setdefault(cluster_of[node], []).append(node)
+        groups = _members(cluster_of)
         largest = max(groups, key=lambda cluster: len(groups[cluster]), default="")
         for cluster in [cluster for cluster in groups if cluster != largest]:
             if (reason := too_few(self.strategy, len(groups[cluster]))) is not None:
@@ -275,6 +297,25 @@ def _groups_of(ours: Memory) -> Mapping[str, list[str]]:
     """Return the nodes of each cluster, as an exchange remembers them."""
     groups: Mapping[str, list[str]] = json.loads(str(ours.get("groups", "{}")))
     return groups
+
+
+def _members(cluster_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the nodes of each cluster."""
+    groups: dict[str, list[str]] = {}
+    for node in sorted(cluster_of):
+        groups.setdefault(cluster_of[node], []).append(node)
+    return groups
+
+
+def _remembered(round: int, groups: Mapping[str, Sequence[str]], silhouette: float | None) -> dict[str, float | str]:
+    """Return what an exchange remembers of a grouping."""
+    told = json.dumps(groups, sort_keys=True)
+    return {"groups": told, f"groups.{round}": told} | ({} if silhouette is None else {f"silhouette.{round}": silhouette})
+
+
+def _with_fact(message: Message, name: str, fact: float) -> Message:
+    """Return a message that tells one thing more."""
+    return message._replace(facts={**message.facts, name: fact})
 
 
 def _within(ours: Memory, cluster: str) -> Memory:

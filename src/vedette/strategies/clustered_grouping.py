@@ -21,10 +21,13 @@ from vedette.strategies.base import Turn, View
 from vedette.training.accounting import Release
 from vedette.training.task import Done, Task, Work
 
-__all__ = ["CHOSEN", "STARTED", "AnyGrouping", "ByLoss", "ByRows", "ByWeights", "Found", "Given", "Grouping", "clusters_of"]
+__all__ = ["CHOSEN", "CLUSTER", "STARTED", "AnyGrouping", "ByLoss", "ByRows", "ByWeights", "Found", "Given", "Grouping", "clusters_of"]
 
 STARTED, CHOSEN = "clustered.started", "clustered.chosen"
 """In a node's memory: where its network set out from, and the cluster it chose."""
+
+CLUSTER = "clustered.cluster"
+"""What a node is told, keeps and tells again where residuals are weighed cluster by cluster: its cluster's number."""
 
 SUMMARY = "summary"
 """What a node tells of itself: a table, one vector."""

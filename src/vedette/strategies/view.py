@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,27 @@ SUMMARIES: Mapping[str, Any] = {"moments": Moments, "covariance": Covariance, "s
 """Statistics that merge, by the name of their tables."""
 
 
-def merged_tables(view: View, prefix: str) -> dict[str, Array]:
-    """Return, by name, the summaries that nodes sent as tables ``"prefix.moments"``, ``.covariance`` or ``.sketch``, merged."""
+def merged_tables(view: View, prefix: str, among: Collection[str] | None = None, beside: float = 0.0) -> dict[str, Array]:
+    """Return, by name, the summaries that nodes sent as tables ``"prefix.moments"``, ``.covariance`` or ``.sketch``, merged.
+
+    Parameters
+    ----------
+    view
+        Who sent what.
+    prefix
+        Of the tables.
+    among
+        Some of the nodes; all of them unless it is said.
+    beside
+        As how many rows all nodes' moments or covariances count beside those of `among`.
+    """
     merged = {}
     for kind, summary in SUMMARIES.items():
-        tables = view.tables(f"{prefix}.{kind}")
-        if tables:
-            merged[f"{prefix}.{kind}"] = summary.merged([summary.from_table(tables[node]) for node in sorted(tables)]).table()
+        name, tables = f"{prefix}.{kind}", view.tables(f"{prefix}.{kind}")
+        parts = {node: summary.from_table(tables[node]) for node in sorted(tables)}
+        own = [part for node, part in parts.items() if among is None or node in among]
+        if own:
+            merged[name] = summary.merged(own + ([summary.merged(parts.values()).as_of(beside)] if beside else [])).table()
     return merged
 
 
