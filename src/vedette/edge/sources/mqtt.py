@@ -208,6 +208,8 @@ class _Subscriber(Feed):
     # What follows is called by the client's own thread.
 
     def _came(self, topic: bytes, data: bytes, mid: int, qos: int, again: bool, retained: bool) -> None:
+        if self._closed:
+            return  # the broker keeps it
         size = len(data)
         kept = data if size <= self._decoder.format.most_bytes else None
         held = _Message(topic, kept, size, time.time(), mid, qos, again, retained, self._connection)
