@@ -6,7 +6,6 @@ import itertools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import vedette
-from rounds.cases import CASES, ROOT, Enough, detector_of, say
+from rounds.cases import CASES, ROOT, Enough, Times, detector_of, say
 from rounds.contenders import Ways
 from vedette.data.fleet import Fleet
 from vedette.data.scaling import Scaler
@@ -36,28 +35,28 @@ def status(key: str) -> float:
 
 def of_size(row: str, nodes: int, rounds: int, trainer: Trainer) -> dict[str, Any]:
     """Measure row D or E for one number of nodes, in this process; a node's rows are made when the fleet asks for them."""
-    case, spent = CASES[STANDS_FOR[row]], np.zeros(4)
+    case, spent = CASES[STANDS_FOR[row]], np.zeros(6)
     features = tuple(Feature(f"x{i}") for i in range(case.widths[0]))
 
     def table_of(node: str) -> Table:
-        begin = time.process_time()
+        begin = Times.now()
         table = Table(features, np.random.default_rng(int(node)).standard_normal((case.rows, case.widths[0]), dtype=np.float32))
-        spent[:2] += time.process_time() - begin, 1
+        spent[:3] += *begin.until(Times.now()), 1
         return table
 
     transform = Scaler.transform
 
     def timed(scaler: Scaler, table: Table) -> np.ndarray:
-        begin = time.process_time()
+        begin = Times.now()
         scaled = transform(scaler, table)
-        spent[2:] += time.process_time() - begin, 1
+        spent[3:] += *begin.until(Times.now()), 1
         return scaled
 
     Scaler.transform = timed  # type: ignore[method-assign]
-    before, marks = status("VmRSS"), [np.zeros(5)]
+    before, marks = status("VmRSS"), [np.zeros(8)]
 
     def on_round(entry: Round, _: Any) -> None:
-        marks.append(np.array([time.process_time(), *spent]))
+        marks.append(np.array([*Times.now(), *spent]))
         if entry.stage == "rounds" and entry.number == entry.of:
             raise Enough
 
@@ -66,14 +65,15 @@ def of_size(row: str, nodes: int, rounds: int, trainer: Trainer) -> dict[str, An
     with suppress(Enough):
         vedette.federate(fleet, detector_of(case, "sgd"), strategy, trainer=trainer, on_round=on_round)
     # The first are the preparation and the first round.
-    names = "cpu s", "making s", "made", "scaling s", "scaled"
+    names = "clock s", "cpu s", "making clock s", "making s", "made", "scaling clock s", "scaling s", "scaled"
     apart = [dict(zip(names, (end - begin).tolist(), strict=True)) for begin, end in itertools.pairwise(marks[2:])]
     return {
         "row": row,
         "nodes": nodes,
         "best": min(each["cpu s"] - each["making s"] - each["scaling s"] for each in apart),
-        "making": spent[0] / spent[1],
-        "scaling": spent[2] / spent[3],
+        "clock": min(each["clock s"] - each["making clock s"] - each["scaling clock s"] for each in apart),
+        "making": spent[1] / spent[2],
+        "scaling": spent[4] / spent[5],
         "made": apart[-1]["made"] / nodes,
         "rounds": apart,
         "before MiB": before,

@@ -26,6 +26,7 @@ from vedette.training.trainers import TRAINERS
 OTHERS = {
     "cohort": CohortTrainer(),
     "cohort of two": CohortTrainer(chunk=2),
+    "cohort, three threads": CohortTrainer(chunk=2, threads=3),
     "lowmem": LowmemTrainer(),
     "lowmem, two": LowmemTrainer(together=2),
 }
@@ -117,10 +118,11 @@ def test_windows_categories_and_peers(trainer):
 
 
 def test_what_a_cohort_comes_to_does_not_depend_on_its_size():
-    """To the bit: company changes nothing, so neither does the number of workers."""
+    """To the bit: company changes nothing, so neither does the number of workers or of threads."""
     learner = Autoencoder(hidden=(5, 3), **QUICK)
     rows = Fleet.of({f"n{place}": correlated(40 + size, 5, seed=place) for place, size in enumerate((0, 0, 1, 3, 4, 8, 9, 24, 40))})
-    found = [ends(rows, learner, FedAvg(rounds=2), CohortTrainer(chunk=chunk)) for chunk in (0, 1, 2, 3)]
+    ways = [*((chunk, 1) for chunk in (0, 1, 2, 3)), (1, 2), (2, 3), (1, 16)]
+    found = [ends(rows, learner, FedAvg(rounds=2), CohortTrainer(chunk=chunk, threads=threads)) for chunk, threads in ways]
     assert all(apart(found[0], other) == 0 for other in found[1:])
 
 

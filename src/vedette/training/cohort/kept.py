@@ -78,16 +78,17 @@ class Kept:
             self._room = np.empty(nodes * size, np.float32)
         return self._room[: nodes * size].reshape(nodes, size)
 
-    def stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int, device: str) -> Stacked:
-        """Return room to train in, in NumPy or on a device of torch's."""
-        key = id(shape), nodes, batch
-        if key not in self._stacks:
-            if len(self._stacks) > 8:
+    def stack(self, detector: Learnable, shape: Shape, nodes: int, batch: int, device: str, place: int = 0) -> Stacked:
+        """Return room to train in, in NumPy or on a device of torch's; threads that train at once have a place each."""
+        key = id(shape), nodes, batch, place
+        found = self._stacks.get(key)
+        if found is None:
+            if len(self._stacks) > 8 * (place + 1):
                 self._stacks.clear()
             loss = "cross-entropy" if detector.learning == "supervised" else detector.loss
             work = shape.dense, nodes, batch, loss, detector.optimiser
-            self._stacks[key] = Stack(*work) if device == "numpy" else DeviceStack(*work, device)
-        return self._stacks[key]
+            found = self._stacks[key] = Stack(*work) if device == "numpy" else DeviceStack(*work, device)
+        return found
 
 
 def _bytes(rows: TrainingRows) -> int:

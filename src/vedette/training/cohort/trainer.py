@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from vedette.errors import TrainingDiverged
 from vedette.message import Array, Channel, Memory, Vector
@@ -49,17 +51,26 @@ class CohortTrainer(Trainer):
         Nodes side by side; 0: as many as fit a cache.
     device
         ``"numpy"``; or by torch on ``"cuda"``, or on ``"cpu"``, which is slower than NumPy and there to try what runs on CUDA.
+    threads
+        How many of them train chunks at once, with ``"numpy"``; large batches gain most. Results are the same, to the last bit.
     """
 
     chunk: int = Field(default=0, ge=0)
     device: Literal["numpy", "cpu", "cuda"] = "numpy"
+    threads: int = Field(default=1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.threads > 1 and self.device != "numpy":
+            raise ValueError("threads train with NumPy; an accelerator is given all at once (threads = 1)")
+        return self
 
     _kept: Kept = PrivateAttr(default_factory=lambda: Kept(KEPT))
 
     @property
     def most(self) -> int:
         """Nodes that are looked at together; what a node comes to does not depend on the others, to the last bit."""
-        return self.chunk or (WIDE if self.device == "cuda" else UNIT)
+        return max(self.chunk, WIDE if self.device == "cuda" else UNIT)
 
     def refuses(self, detector: Learnable, work: Work) -> str | None:
         if self.device == "cuda" and not needs_torch().cuda.is_available():
@@ -167,14 +178,27 @@ class CohortTrainer(Trainer):
         """Train networks side by side, chunk by chunk; yield whose, where their weights are until the next, and their losses [nodes]."""
         lesson, bench = alike[0].lesson, alike[0].bench
         rngs = streams(bench.path[:-1], [ready.node for ready in alike], ("task", lesson.place))
-        for part in self.chunks(lesson, bench.detector, len(alike)):
-            stack, losses = self._descend(alike[part], rngs[part])
-            yield alike[part], stack, losses
+        parts = self.chunks(lesson, bench.detector, len(alike))
+        if self.threads == 1 or len(parts) == 1:
+            for part in parts:
+                yield alike[part], *self._descend(alike[part], rngs[part])
+            return
+        at_work = deque[tuple[slice, Future[tuple[Stacked, Array]]]]()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for number, part in enumerate(parts):
+                # Whoever was told of a chunk is done with it when asking for the next, and its room is free.
+                if len(at_work) == self.threads:
+                    done, found = at_work.popleft()
+                    yield alike[done], *found.result()
+                at_work.append((part, pool.submit(self._descend, alike[part], rngs[part], number % self.threads)))
+            for done, found in at_work:
+                yield alike[done], *found.result()
 
-    def _descend(self, group: Sequence[Ready], rngs: Sequence[np.random.Generator]) -> tuple[Stacked, Array]:
+    def _descend(self, group: Sequence[Ready], rngs: Sequence[np.random.Generator], place: int = 0) -> tuple[Stacked, Array]:
+        """Train one chunk, in the room of a place; return where its weights are, and losses [nodes]."""
         lesson, bench = group[0].lesson, group[0].bench
         task, settings, steps = lesson.task, bench.detector.optimiser, lesson.steps
-        stack = self._kept.stack(bench.detector, lesson.shape, len(group), lesson.batch, self.device)
+        stack = self._kept.stack(bench.detector, lesson.shape, len(group), lesson.batch, self.device, place)
         state = {name: _stacked([ready.state[name] for ready in group]) for name in stack.state} if lesson.begun else {}
         stack.begin(_stacked([ready.start for ready in group]), state, lesson.begun)
         pull = (lesson.mu, _stacked([ready.anchor for ready in group if ready.anchor is not None])) if lesson.mu else None
