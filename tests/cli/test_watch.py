@@ -157,6 +157,21 @@ def test_this_machine_is_watched_without_any_set_up(tmp_path: Path) -> None:
     assert count >= 10
 
 
+def test_columns_that_may_say_device_and_time_are_not_passed_over_in_silence(plant: Path, tmp_path: Path) -> None:
+    lines = (plant / "plant.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "rows.csv").write_text("".join(lines[:21]) + "1,2\n3\n")
+    command = ("watch", plant / "bundle", "--source", tmp_path / "rows.csv", "--out")
+    done = vedette(*command, tmp_path / "one")
+    assert done.stderr.count("fields are left alone") == 1
+    assert "fields time, node, hint if one says the device (all are 'rows') or the time: --set format.device=NAME" in done.stderr
+    assert "20 readings of 1 device; " in done.stdout
+    # The log tells of each kind once a minute only; the last line tells how many there were.
+    assert "; not as it should be: wrong-length 2; state in" in done.stdout
+    done = vedette(*command, tmp_path / "three", *FIELDS)
+    assert "left alone" not in done.stderr
+    assert "20 readings of 3 devices; 0 incidents; " in done.stdout
+
+
 @pytest.mark.parametrize(
     ("text", "source"),
     [
@@ -186,5 +201,6 @@ def test_what_a_user_gets_wrong_is_one_line(plant: Path, tmp_path: Path) -> None
     assert "seen by everybody" in refused("watch", "--source", "mqtt://jo:secret@x/y", *out)
     assert "'sensors' must say" in refused("watch", "--source", str(plant / "plant.csv"), *out)
     assert "unknown key" in refused("watch", "--source", "host", "--set", "incidents.quite=3", *out)
-    assert "cannot read" in refused("watch", str(tmp_path / "nothing"), "--source", "host", *out)
+    assert f"cannot read {tmp_path / 'nothing' / 'detector.json'}" in refused("watch", str(tmp_path / "nothing"), "--source", "host", *out)
+    assert "trained on 'load', which this source does not have" in refused("watch", str(plant / "bundle"), "--source", "host", *out)
     assert "holds no events" in refused("incidents", "--out", str(tmp_path / "nowhere"))

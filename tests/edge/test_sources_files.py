@@ -135,6 +135,17 @@ def test_standard_input_is_read_as_it_comes_until_it_ends() -> None:
         assert process.wait(20) == 0
 
 
+def test_keys_that_nothing_reads_are_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "log"
+    path.write_text("[[\n" + 2 * '{"device": "p", "flow": 1, "pressure": 2, "at": {"time": 5}}\n')
+    for format, names in (({}, ["device", "at"]), ({"device": "device"}, ["at"]), ({"device": "device", "time": "at.time"}, None)):
+        caplog.clear()
+        with opened(Lines(path=str(path), follow=False), decoder(**format)) as feed:
+            assert feed.drain(0.1) is not None
+        found = [record.fields for record in caplog.records if record.message == "fields are left alone"]  # type: ignore[attr-defined]
+        assert found == ([] if names is None else [names])
+
+
 # Replay.
 
 HEADER = "time;flow;pressure;state\n"
@@ -212,11 +223,24 @@ def test_a_file_without_a_feature_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("flow,presure\n1,2\n")
     with pytest.raises(UnknownName, match="no column 'pressure'; did you mean 'presure'"):
         Replay(files=(str(tmp_path / "a.csv"),)).open(decoder())
+    (tmp_path / "d.csv").write_text("flow,pressure,flow\n1,2,3\n")
+    with pytest.raises(DataBroken, match="two columns are called 'flow'"):
+        Replay(files=(str(tmp_path / "d.csv"),)).open(decoder())
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"flow,pressure\n" + 5000 * b"1,2\n")[:40])
     with pytest.raises(DataBroken, match="cannot be read"):
         read(Replay(files=(str(tmp_path / "c.csv.gz"),)).open(decoder()), 5000)
     with pytest.raises(DataMissing, match="to replay"):
         Replay(files=(str(tmp_path / "b.csv"),)).open(decoder())
+
+
+def test_text_in_another_encoding_is_no_category_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("flow,pressure,state,note\n1,2,für,für\n3,4,ok,für\n".encode("latin-1"))
+    made = decoder((*TWO, Feature("state", "category")))
+    with opened(Replay(files=(str(path),)), made) as feed:
+        readings, _ = read(feed, 2)
+    assert readings.categories[0].texts() == ["", "ok"]
+    assert made.counts == {"wrong-type": 1}
 
 
 def test_a_real_recording_is_replayed_row_by_row(data_root: Path) -> None:

@@ -89,9 +89,11 @@ def watch(
         agent.run(stop)
         status = agent.status
     if not as_json:
-        typer.echo(
-            f"{status.readings:,} readings of {status.devices:,} devices; {status.told.get('opened', 0):,} incidents; state in {out}"
-        )
+        counts = {"reading": status.readings, "device": status.devices, "incident": status.told.get("opened", 0)}
+        readings, devices, incidents = (f"{count:,} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
+        # The log tells of each kind once a minute, which here may be never again.
+        wrong = ", ".join(f"{kind} {count:,}" for kind, count in sorted(status.wrong.items()))
+        typer.echo(f"{readings} of {devices}; {incidents}; {f'not as it should be: {wrong}; ' if wrong else ''}state in {out}")
 
 
 def settings_of(path: Path | None, source: str | None, changes: list[str]) -> Watch:

@@ -141,6 +141,7 @@ class Agent:
             begun = list(self.store.records.models())[:1] if found.names else []
             models = begun if found.memory is None else str(found.memory["sentry/digests"]).split()
             scorer = self._scorer(models[0] if models else "")
+            watch.demand(scorer.features)
             usual = Rate() if self._bundle is None else Contract()
             self.sentry = Sentry(scorer, watch.calibration or usual, watch.incidents, Devices(found.names), watch.models)
             self.decoder = Decoder(scorer.features, self.sentry.devices, watch.format)
@@ -187,7 +188,8 @@ class Agent:
         self._heed()
         self._position = found.position
         if found.names:
-            log.info("goes on where it was", extra={"devices": len(found.names), "readings_again": count, "position": found.position})
+            place = {"position": found.position} if found.position else {}
+            log.info("goes on where it was", extra={"devices": len(found.names), "readings_again": count, **place})
 
     def _offer(self, folder: Path) -> bool:
         """Put a new model on trial; returns whether it can be."""

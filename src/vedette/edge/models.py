@@ -290,8 +290,8 @@ class Versions:
         StorageError
             It cannot be written.
         """
+        fresh = self.folder / ".fresh"
         try:
-            fresh = self.folder / ".fresh"
             shutil.rmtree(fresh, ignore_errors=True)
             fresh.mkdir(parents=True)
             for name in FILES:
@@ -304,6 +304,9 @@ class Versions:
                 fresh.rename(self.folder / digest)
             shutil.rmtree(fresh, ignore_errors=True)
             self._note([*(each for each in self.digests if each != digest), digest])
+        except CheckpointError as error:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise CheckpointError(str(error).replace(str(fresh), str(bundle))) from None
         except OSError as error:
             raise StorageError(f"cannot keep a model in {self.folder}: {error.strerror or error}") from None
         return self.folder / digest

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from vedette.data.table import Feature
@@ -15,7 +17,8 @@ from vedette.edge.rolling import Rolling
 from vedette.edge.sinks.base import AnySink
 from vedette.edge.sinks.stdout import Stdout
 from vedette.edge.sources.base import AnySource
-from vedette.errors import RecipeError
+from vedette.errors import RecipeError, UnknownName
+from vedette.registry import suggestion
 from vedette.settings import Settings
 
 __all__ = ["Watch"]
@@ -78,3 +81,17 @@ class Watch(Settings):
         if not found:
             raise RecipeError("without a bundle 'sensors' must say what a reading holds: --set 'sensors=[\"flow\", \"pressure\"]'")
         return found
+
+    def demand(self, features: Sequence[Feature]) -> None:
+        """Refuse a source that knows what it reads and never has what a detector wants.
+
+        Raises
+        ------
+        UnknownName
+            A feature that will not come, with the nearest one.
+        """
+        known = [feature.name for feature in self.source.features]
+        for feature in features if known else ():
+            wanted = self.format.fields.get(feature.name, feature.name)
+            if wanted not in known:
+                raise UnknownName(f"the bundle was trained on '{wanted}', which this source does not have; {suggestion(wanted, known)}")

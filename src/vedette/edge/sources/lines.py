@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vedette.edge.decoding import Decoder
 from vedette.edge.sources.base import Drained, Feed, Source
+from vedette.edge.unread import keys_of, tell_unread
 from vedette.errors import DataMissing
 
 __all__ = ["LineFeed", "Lines"]
@@ -46,7 +47,16 @@ class Lines(Source):
         DataMissing
             There is no such file, and nobody will wait for it.
         """
-        return LineFeed(self.path, self.follow, decoder, position, lambda line: decoder.payload(line, self.device, time.time()))
+        looked = False
+
+        def take(line: bytes) -> None:
+            nonlocal looked
+            if not looked and (names := keys_of(line)):
+                looked = True
+                tell_unread(names, decoder, self.device)
+            decoder.payload(line, self.device, time.time())
+
+        return LineFeed(self.path, self.follow, decoder, position, take)
 
 
 class LineFeed(Feed):

@@ -16,11 +16,14 @@ from pydantic import Field
 from vedette.edge.decoding import Decoder
 from vedette.edge.fields import Key, dig
 from vedette.edge.sources.base import Drained, Feed, Source
+from vedette.edge.unread import tell_unread
 from vedette.errors import DataBroken, DataMissing, MissingExtra, UnknownName
 from vedette.registry import suggestion
 
 __all__ = ["Replay"]
 
+UNREADABLE = "\ufffd"
+"""What stands where bytes were no UTF-8."""
 ROWS = 16_384
 """Rows of a Parquet file read at once."""
 
@@ -95,6 +98,7 @@ class _Player(Feed):
         self._place = _Place.of(position)
         self._rows = self._played()
         self._first: tuple[float, float] | None = None
+        self._looked = False
         self._ahead = next(self._rows, None)  # a file that cannot be read is told now
         self._over = self._ahead is None
 
@@ -187,7 +191,7 @@ class _Player(Feed):
                     continue
                 place = place.after(offset)
                 if len(cells) == len(header):
-                    yield {column: _cell(cells[i]) if number else cells[i] or None for i, column, number in places}, place
+                    yield {column: _cell(cells[i]) if number else _text(cells[i]) for i, column, number in places}, place
                 else:
                     self.counts.add("wrong-length", len(cells))
 
@@ -212,6 +216,11 @@ class _Player(Feed):
             wanted = self._decoder.format.fields.get(feature.name, feature.name)
             if wanted not in columns:
                 raise UnknownName(f"{path}: no column '{wanted}'; {suggestion(wanted, columns)}")
+            if columns.count(wanted) > 1:
+                raise DataBroken(f"{path}: two columns are called '{wanted}'; rename one")
+        if not self._looked:
+            self._looked = True
+            tell_unread(columns, self._decoder, self._source.device or path.name.split(".")[0])
 
 
 def _cell(text: str) -> float | str | None:
@@ -220,3 +229,8 @@ def _cell(text: str) -> float | str | None:
         return float(text)
     except ValueError:
         return text or None
+
+
+def _text(text: str) -> str | bytes | None:
+    """Return a cell of text: None where it is empty, bytes, which are neither a category nor a name, where it was no UTF-8."""
+    return text.encode() if UNREADABLE in text else text or None
