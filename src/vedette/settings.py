@@ -105,7 +105,7 @@ def assignments(changes: Sequence[str], example: str) -> Iterator[tuple[str, Any
     """
     for change in changes:
         key, equals, text = change.partition("=")
-        if not equals:
+        if not equals or not key.strip():
             raise RecipeError(f"--set takes key=value, such as {example} (got '{change}')")
         try:
             yield key.strip(), tomllib.loads(f"value = {text.strip()}")["value"]

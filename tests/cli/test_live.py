@@ -154,6 +154,7 @@ def test_a_terminal_has_the_view_below_the_log(tmp_path: Path) -> None:
     # The cursor is shown again.
     assert said.rindex("\x1b[?25h") > said.rindex("\x1b[?25l")
     assert "Traceback" not in said
+    assert "vedette: stopped; the same command goes on where it was" in said
 
 
 def test_whoever_wants_lines_gets_lines(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_unknown_names_get_the_nearest_one(tmp_path):
     assert "greater than or equal to 1" in refused("run", "demo", "--set", "strategy.batch=0", "--out", tmp_path / "x")
     assert "no protocol 'published'" in refused("run", "demo", "--protocol", "published", "--out", tmp_path / "x")
     assert "key=value" in refused("run", "demo", "--set", "seeds", "--out", tmp_path / "x")
+    assert "key=value" in refused("run", "demo", "--set", "=3", "--out", tmp_path / "x")
     assert not (tmp_path / "x").exists(), "something was written before the mistake was noticed"
 
 
@@ -179,9 +180,10 @@ def whole_column(column: int, text: str):
         (whole_column(1, ""), ["'a'"]),
         (lambda lines: whole_column(3, "7")(whole_column(2, "7")(whole_column(1, "7")(lines))), ["constant"]),
         (lambda lines: lines[:1], ["rows.csv"]),
+        (lambda lines: [line.replace(",", ";") for line in lines], ["rows.csv:1", "one column by ','", 'separator = ";"']),
         (lambda lines: [lines[0], *(line if line.startswith("dev-0") else line.replace(",ok", ",leak") for line in lines[1:])], ["dev-1"]),
     ],
-    ids=["text-for-number", "too-many-fields", "all-missing", "all-constant", "empty", "node-without-normal-rows"],
+    ids=["text-for-number", "too-many-fields", "all-missing", "all-constant", "empty", "semicolons", "node-without-normal-rows"],
 )
 def test_bad_tables_get_one_clear_line(tmp_path, change, said):
     recipe = own_rows(tmp_path, change)
@@ -242,6 +244,19 @@ def test_data_is_held_against_what_was_published(data_root, tmp_path):
     assert len(faults) == 2
     assert all("KDDTrain+.txt.gz" in fault for fault in faults)
     assert "no folder" in refused("data", "check", tmp_path / "nowhere")
+
+
+def test_a_file_is_no_folder_for_results_and_nobody_is_told_to_delete_it(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    line = refused("run", "demo", "--out", tmp_path / "notes.txt", *SMALL)
+    assert "it is a file; choose a folder with --out [storage]" in line
+
+
+def test_a_command_that_is_none_gets_the_nearest_one_once():
+    for command in (["rn"], ["recipes", "shw"], ["data", "lst"], ["keys", "ad"], ["policy", "shw"]):
+        done = vedette(*command)
+        assert done.returncode == 2
+        assert done.stderr.count("Did you mean") == 1
 
 
 def test_every_command_has_help_with_an_example():

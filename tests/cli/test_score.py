@@ -158,8 +158,14 @@ def test_what_cannot_be_scored_is_said(bundle: Path, tmp_path: Path) -> None:
     assert "no array of NumPy's format" in refused("score", bundle, tmp_path / "torn.npy")
     pl.DataFrame({"s0": [1.0]}).write_csv(tmp_path / "few.csv")
     assert "no column 's1'" in refused("score", bundle, tmp_path / "few.csv")
+    assert vedette("score", bundle, rows, "--out", tmp_path / "a.parquet").returncode == 0
+    for sign in ";\t":
+        (tmp_path / "other.csv").write_text(rows.read_text().replace(",", sign))
+        assert vedette("score", bundle, tmp_path / "other.csv", "--out", tmp_path / "b.parquet").returncode == 0
+        assert pl.read_parquet(tmp_path / "a.parquet").equals(pl.read_parquet(tmp_path / "b.parquet"))
     (tmp_path / "file").touch()
     assert "cannot write" in refused("score", bundle, rows, "--out", tmp_path / "file" / "scores.parquet")
+    assert "--out scores.parquet" in refused("score", bundle, rows, "--out", "scores.csv")
     assert "add --runtime cluster" in refused("score", bundle, rows, "--ray", "auto")
     assert "a bundle is a folder" in refused("score", tmp_path, rows)
     odd = with_category(ROWS, 0)

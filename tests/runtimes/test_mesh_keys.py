@@ -152,3 +152,12 @@ def test_without_its_libraries_it_says_what_to_install(tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(MissingExtra, match="pip install 'vedette\\[mesh\\]'"):
         __import__("vedette.runtimes.mesh.keys")
+
+
+@pytest.mark.parametrize("command", ["coordinator", "node", "peer --peers a,b"])
+@pytest.mark.parametrize("who", ["", "--keys somewhere --insecure a"])
+def test_who_does_not_say_or_says_twice_who_it_is_gets_one_line(command: str, who: str) -> None:
+    name, *more = command.split()
+    line = refused(name, "demo", *more, *who.split())
+    assert "say who this is: --keys FOLDER (made by 'vedette keys add'), or --insecure NAME on one machine [recipe]" in line
+    assert "got" not in line

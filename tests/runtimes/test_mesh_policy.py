@@ -280,6 +280,8 @@ def test_the_command_prints_a_policy_and_holds_recipes_against_it(tmp_path: Path
     file.write_text(shown.stdout)
     assert read_policy(file) == Policy()
     assert vedette("policy", "check", "demo", "--policy", file).returncode == 0
+    gone = vedette("policy", "check", "demo", "--policy", str(tmp_path / "none.toml")).stderr
+    assert gone == f"vedette: {tmp_path / 'none.toml'} cannot be read as a policy: No such file or directory [recipe]\n"
     file.write_text("most_rounds = 3\n")
     assert "most_rounds = 3\n" in vedette("policy", "show", "--policy", file).stdout
     refused = vedette("policy", "check", "demo", "--policy", file)

@@ -13,12 +13,18 @@ from vedette.version import __version__
 __all__ = ["app", "main"]
 
 STOPPED = 130
+GOING_ON = {
+    "run": "; the same command with --resume goes on from the last round",
+    **dict.fromkeys(("coordinator", "node", "peer"), "; the same command goes on where it was"),
+}
+"""What is said of a command that was stopped and can go on."""
 
 app = typer.Typer(
     name="vedette",
     help="Anomaly detection for fleets of IoT devices whose data never leave them.",
     epilog="Start with: vedette run demo",
     no_args_is_help=True,
+    suggest_commands=False,  # click does
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -63,5 +69,5 @@ def main() -> None:
         # Typer makes an exit of Ctrl-C, and says nothing.
         if isinstance(end, SystemExit) and end.code != STOPPED:
             raise
-        typer.echo("vedette: stopped; the same command with --resume goes on from the last round", err=True)
+        typer.echo(f"vedette: stopped{GOING_ON.get(sys.argv[1], '') if len(sys.argv) > 1 else ''}", err=True)
         sys.exit(STOPPED)

@@ -43,7 +43,7 @@ def coordinator(
 ) -> None:
     """Lead a federation of nodes that come and go; begun again in the same folder it goes on where it was.
 
-    Example: vedette coordinator demo --keys fleet/coordinator --listen 0.0.0.0:7447 --nodes 5
+    Example: vedette coordinator demo --keys devices/coordinator --listen 0.0.0.0:7447 --nodes 5
     """
     import json
 
@@ -52,6 +52,7 @@ def coordinator(
     from vedette.files import write_atomic
     from vedette.runtimes.base import plan_of
     from vedette.runtimes.mesh.coordinator import Coordinator
+    from vedette.runtimes.mesh.keys import credentials
     from vedette.runtimes.mesh.lead import Lead, Quorum
     from vedette.runtimes.mesh.session import open_session
 
@@ -60,9 +61,10 @@ def coordinator(
     plan = plan_of(chosen.detector, chosen.strategy, seed, trainer=chosen.trainer)
     folder = out or Path("runs") / "mesh" / run
 
-    identity = identity_of(keys, plan, insecure or _named(keys))
+    settings = settings_of(keys, insecure, listen, connect, insecure or ("" if keys is None else credentials(keys).name))
+    identity = identity_of(keys, plan, settings.coordinator)
     lead = Lead(plan, Quorum(nodes, quorum, deadline, grace, discount), folder / "coordinator.state", round_told(log, quiet), identity)
-    session, name = open_session(settings_of(keys, insecure, listen, connect, insecure or _named(keys)))
+    session, name = open_session(settings)
     try:
         mesh = Coordinator(plan, lead, session, name, run, precision=precision, linger=linger)
         with seen(mesh.status, metrics, quiet):
@@ -72,13 +74,3 @@ def coordinator(
     history = [entry._asdict() for entry in lead.state.history]
     write_atomic(folder / "history.json", json.dumps({"schema": "vedette.history/1", "plan": plan, "history": history}, indent=1) + "\n")
     typer.echo(f"wrote {folder / 'history.json'}")
-
-
-def _named(keys: Path | None) -> str:
-    """Return the name in a device's certificate."""
-    from vedette.errors import RecipeError
-    from vedette.runtimes.mesh.keys import credentials
-
-    if keys is None:
-        raise RecipeError("say who this is: --keys FOLDER (made by 'vedette keys add'), or --insecure NAME on one machine")
-    return credentials(keys).name

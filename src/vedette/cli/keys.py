@@ -12,7 +12,9 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="A fleet's certificate authority, and a key and certificate for each of its devices.", no_args_is_help=True)
+app = typer.Typer(
+    help="A fleet's certificate authority, and a key and certificate for each of its devices.", no_args_is_help=True, suggest_commands=False
+)
 
 Folder: TypeAlias = Annotated[Path, typer.Argument(help="The fleet's folder. It holds the authority's key: keep it to yourself.")]
 Names: TypeAlias = Annotated[list[str], typer.Argument(metavar="NAME...", help="Devices: letters, digits, '-' and '_'.")]

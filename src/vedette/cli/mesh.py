@@ -197,9 +197,12 @@ def settings_of(
     RecipeError
         Options that do not go together.
     """
+    from vedette.errors import RecipeError
     from vedette.runtimes.mesh.session import MeshSettings
     from vedette.settings import validated
 
+    if (keys is None) == (insecure is None):
+        raise RecipeError("say who this is: --keys FOLDER (made by 'vedette keys add'), or --insecure NAME on one machine")
     said: dict[str, object] = {
         "credentials": None if keys is None else str(keys),
         "insecure": insecure is not None,

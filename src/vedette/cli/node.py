@@ -38,7 +38,7 @@ def node(
 ) -> None:
     """Learn with others what this device's rows teach, which never leave it; begun again in the same folder it goes on where it was.
 
-    Example: vedette node my-plant.toml --keys fleet/pump-3 --connect 192.168.1.10:7447 --data ~/plant
+    Example: vedette node my-plant.toml --keys devices/pump-3 --connect 192.168.1.10:7447 --data ~/plant
     """
     from vedette.cli.mesh import identity_of, log_to_terminal, owner_of, round_told, seen, settings_of, store
     from vedette.errors import RecipeError

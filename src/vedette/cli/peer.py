@@ -40,7 +40,7 @@ def peer(
 ) -> None:
     """Learn among peers, each with the rows of its own; begun again in the same folder it goes on where it was.
 
-    Example: vedette peer my-plant.toml --peers pump-1,pump-2,pump-3 --keys fleet/pump-1 --listen 0.0.0.0:7447
+    Example: vedette peer my-plant.toml --peers pump-1,pump-2,pump-3 --keys devices/pump-1 --listen 0.0.0.0:7447
     """
     from vedette.cli.mesh import log_to_terminal, owner_of, round_told, seen, settings_of, store
     from vedette.evaluation.recipe import load_recipe

@@ -11,7 +11,11 @@ from vedette.cli.recipes import names
 
 __all__ = ["app"]
 
-app = typer.Typer(help="What a device's owner lets it take part in: a policy file to begin with, and a check.", no_args_is_help=True)
+app = typer.Typer(
+    help="What a device's owner lets it take part in: a policy file to begin with, and a check.",
+    no_args_is_help=True,
+    suggest_commands=False,
+)
 
 
 @app.command("show")

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app", "names"]
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, suggest_commands=False)
 
 
 def names(incomplete: str) -> list[str]:

@@ -13,7 +13,14 @@ __all__ = ["rows_for"]
 
 
 def rows_for(detector: Detector, path: Path) -> Table:
-    """Read a CSV or Parquet file with a detector's features, where other columns are left alone; or a .npy file of numbers in their order.
+    """Read a table's columns for a detector's features; others are left alone.
+
+    Parameters
+    ----------
+    detector
+        Whose features they are.
+    path
+        CSV (by comma, semicolon or tabulator) or Parquet; or .npy, numbers in the features' order.
 
     Raises
     ------
@@ -29,8 +36,19 @@ def rows_for(detector: Detector, path: Path) -> Table:
     features = detector.scaler.features
     categories = tuple(each.name for each in features if each.kind == "category")
     units = {each.name: each.unit for each in features if each.unit}
-    files = TableFiles(files=(str(path.resolve()),), features=tuple(each.name for each in features), categories=categories, units=units)
+    named = {"files": (str(path.resolve()),), "features": tuple(each.name for each in features)}
+    files = TableFiles(**named, categories=categories, units=units, separator=_separator(path))
     return files.load(None).tables["all"]
+
+
+def _separator(path: Path) -> str:
+    """Return what a CSV file has between its columns: a comma, unless only a semicolon or tabulator makes several of its first line."""
+    from vedette.data.datasets.lines import header
+    from vedette.data.datasets.table import PARQUET
+
+    if not path.is_file() or path.suffix in PARQUET:
+        return ","
+    return next((sign for sign in ",;\t" if len(header(path, sign)) > 1), ",")
 
 
 def _array(detector: Detector, path: Path) -> Table:

@@ -37,9 +37,12 @@ def score(
     from vedette.cli.rows import rows_for
     from vedette.cli.show import counting
     from vedette.detectors.bundle import load_bundle
+    from vedette.errors import RecipeError
     from vedette.runtimes.cluster.ledger import Ledger
     from vedette.runtimes.cluster.scoring import score_blocks
 
+    if out.suffix != ".parquet":
+        raise RecipeError(f"scores are written as Parquet: --out {out.with_suffix('.parquet')}")
     hired = workers_of(runtime, workers, least, ray, deadline, memory)
     detector = load_bundle(bundle)
     rows = rows_for(detector, table)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from vedette.detectors.bundle import save_bundle
-from vedette.errors import CheckpointError
+from vedette.errors import CheckpointError, StorageError
 from vedette.evaluation.experiment import Experiment, Result
 from vedette.evaluation.recipe import ProtocolName, Recipe
 from vedette.evaluation.report import write_report
@@ -46,7 +46,7 @@ class RunFolder:
         CheckpointError
             It holds an unfinished run and `resume` is not asked for, another recipe's results, or a run with other settings.
         StorageError
-            The folder cannot be written.
+            The folder cannot be written, or is a file.
         """
         wanted = {"schema": "vedette.unfinished/1", "recipe": recipe.model_dump(mode="json"), "seed": seed, "protocols": list(protocols)}
         wanted |= {"data": None if root is None else str(root.resolve()), "version": __version__}
@@ -94,6 +94,8 @@ class RunFolder:
             found = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except NotADirectoryError:
+            raise StorageError(f"cannot write into {self.path}: it is a file; choose a folder with --out") from None
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"cannot read {file}: {getattr(error, 'strerror', None) or error}; choose another --out or delete it"

@@ -110,7 +110,7 @@ def rows_of(recipe: Recipe, root: Path | None, seed: int, node: str) -> tuple[Ta
     parts = parts_of()
     names = recipe.partition.names(parts.train)
     if node not in names:
-        raise DataUnusable(f"the recipe's data have no node '{node}'; {suggestion(node, names)}")
+        raise DataUnusable(f"the recipe's data have no node '{node}'; {suggestion(node, names)} (--device says which)")
     setting = shared_out(recipe, protocol, seed, fold, parts, in_order(recipe, protocol, dataset))
     return setting.train[node], setting.calibration[node]
 

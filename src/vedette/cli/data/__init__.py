@@ -12,7 +12,7 @@ from vedette.cli.data.simulate import simulate_data
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Which data sets there are, where they come from, how to get them.", no_args_is_help=True)
+app = typer.Typer(help="Which data sets there are, where they come from, how to get them.", no_args_is_help=True, suggest_commands=False)
 app.command("list")(list_data)
 app.command("check")(check_data)
 app.command("fetch")(fetch_data)

@@ -9,7 +9,7 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, suggest_commands=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine output on stdout.")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -161,6 +162,10 @@ class TableFiles(FileLoader):
     def _features(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:
         used: dict[str, Iterable[str | None]] = {"node": [self._node_column], "time": [self.time], "label": [self.label]}
         used |= {"features": self.features or (), "drop": self.drop, "categories": self.categories, "units": self.units}
+        if len(names) == 1 and path.suffix not in PARQUET and any(used.values()):
+            other = max(";\t|", key=names[0].count)
+            if other in names[0]:
+                raise DataBroken(f"{path}:1: '{names[0][:80]}' is one column by '{self.separator}'; set separator = {json.dumps(other)}")
         for setting, wanted in used.items():
             for column in wanted:
                 if column is not None and column not in names:

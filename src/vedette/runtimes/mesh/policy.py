@@ -113,7 +113,7 @@ def read_policy(path: Path) -> Policy:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecipeError(f"{path} cannot be read as a policy: {error}") from None
+        raise RecipeError(f"{path} cannot be read as a policy: {getattr(error, 'strerror', None) or error}") from None
     return validated(Policy, values, str(path))
 
 
