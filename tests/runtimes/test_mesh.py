@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sites import NAMES, Led, Site, Threads, alike, heard, port, session_of, site_of, undisturbed
+from sites import NAMES, Led, Site, Threads, alike, heard, port, session_of, site_of, undisturbed, until
 
 from conftest import correlated
 from vedette.data.fleet import Fleet
@@ -57,6 +57,23 @@ def led(plan: Any, fleet: Fleet, **about: Any) -> Led:
         found.node(name, fleet[name])
     found.end()
     return found
+
+
+def test_a_node_that_finds_nobody_says_so_and_asks_on(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("vedette.runtimes.mesh.node.SILENT", 0.05)
+    session = session_of("n0", port(), first=True)
+    node, threads = Node(session, "n0", "hub", "plant"), Threads()
+    threads.begin(node._asked, "join", None)
+    try:
+        until(lambda: len(caplog.records) > 1, "it looked for the coordinator without a word")
+    finally:
+        node.stopped.set()
+        threads.end()
+        session.close()
+    assert {record.message for record in caplog.records} == {"nobody replies"}
+    assert vars(caplog.records[0])["node"] == "hub"
+    assert vars(caplog.records[0])["run"] == "plant"
+    assert "--connect" in vars(caplog.records[0])["reason"]
 
 
 @pytest.mark.parametrize(

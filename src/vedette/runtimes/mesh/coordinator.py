@@ -120,6 +120,8 @@ class Coordinator:
             stack.callback(seen.undeclare)
             stack.enter_context(self._senders)
             over = 0.0
+            if not self.lead.over:
+                log.info("nodes may come", extra={"node": self.name, "run": self.run_name})
             while not self.lead.over or (time.monotonic() - over < self.linger and not self._ended >= self.lead.present):
                 try:
                     what, about = self._events.get(timeout=TICK)

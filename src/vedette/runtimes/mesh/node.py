@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,11 @@ Zenoh keeps 1.2 kB of each question until then, replied to or not: 3 MB where fo
 
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds before a question that found nobody is asked again."""
+
+SILENT, SELDOM = 10.0, 3600.0
+"""Seconds that nobody replies before it is logged; then after twice as long each time, at last so seldom."""
+
+NOBODY = "the coordinator is not there, or has another address (--connect), name (--coordinator), run (--run) or fleet of keys"
 
 LOOKS, WAITS = "looks for the coordinator", "waits for what comes next"
 
@@ -162,7 +168,7 @@ class Node:
 
     def _asked(self, topic: str, payload: bytes | None) -> tuple[str, bytes]:
         """Ask until there is a reply; return what it is, and what comes along."""
-        tries = 0
+        tries, alone, due = 0, 0.0, SILENT
         while not self.stopped.is_set():
             where = key(self.run_name, self.coordinator, self.name, topic)
             for reply in self.session.get(where, payload=payload, timeout=PATIENCE):
@@ -174,6 +180,13 @@ class Node:
                     return ("" if attachment is None else attachment.to_string()), found
             # A coordinator that is not there, or not yet, ends the question at once.
             self._doing = LOOKS
+            alone = alone or time.monotonic()
+            if (passed := time.monotonic() - alone) >= due:
+                log.warning(
+                    "nobody replies",
+                    extra={"node": self.coordinator, "run": self.run_name, "seconds": round(passed), "reason": NOBODY},
+                )
+                due += min(due, SELDOM)
             self.stopped.wait(PAUSES[min(tries, len(PAUSES) - 1)])
             tries += 1
         return OVER, b""
