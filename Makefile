@@ -21,11 +21,11 @@ demo: install          ## the main job with nothing to download
 fleet-demo: install    ## a coordinator and five nodes, then five peers: real processes, mutual TLS
 	$(BIN)/python tools/fleet_demo.py
 
-# Three at a time, also on two cores: federations wait more than they compute. Each begins with a third of the tests, file after file, so
-# that what a file's tests share is made once; who is done first takes half of what another has left.
 live-demo: install     ## a sentry at work: Mosquitto, pumps with faults, a federation beside it, incidents in the terminal
 	$(BIN)/python tools/live_demo.py
 
+# Three at a time, also on two cores: federations wait more than they compute. Each begins with a third of the tests, file after file, so
+# that what a file's tests share is made once; who is done first takes half of what another has left.
 test: install          ## all tests but a few that take long; those on real data need VEDETTE_DATA
 	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
 

@@ -227,6 +227,12 @@ def test_listings_speak_json_and_tables(data_root):
     assert json.loads(vedette("data", "list", "--json").stdout)["data"][0]["here"] in (False, None)
 
 
+def test_a_data_root_that_is_not_there_is_told_beside_what_is_known(tmp_path):
+    shown = " ".join(vedette("data", "list", "--data", tmp_path / "nowhere").stdout.split())
+    assert f"The data root '{tmp_path / 'nowhere'}' is no folder (yet)." in shown
+    assert "is no folder" not in vedette("data", "list", "--data", tmp_path).stdout
+
+
 def test_data_is_held_against_what_was_published(data_root, tmp_path):
     done = vedette("data", "check", data_root, "--json")
     found = {entry["name"]: entry for entry in json.loads(done.stdout)["data"]}

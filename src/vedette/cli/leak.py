@@ -53,8 +53,9 @@ def leak(
         typer.echo(json.dumps({"schema": "vedette.leak/1", "recipe": chosen.name, "leaks": [each._asdict() for each in leaks]}, indent=1))
         return
     terminal = console()
+    seeds = "one seed" if len(result.run["seeds"]) == 1 else f"{len(result.run['seeds'])} seeds"
     for one in dict.fromkeys(each.method for each in leaks):
-        terminal.print(f"{chosen.name}, {one}: the same rows, split differently ({len(result.run['seeds'])} seeds)", markup=False)
+        terminal.print(f"{chosen.name}, {one}: the same rows, split differently ({seeds})", markup=False)
         rows = []
         for split in dict.fromkeys(each.split for each in leaks):
             cells = [_cell(next(e for e in leaks if (e.method, e.split, e.figure) == (one, split, figure))) for figure in FIGURES]

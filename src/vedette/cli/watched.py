@@ -43,7 +43,7 @@ def view(status: Status, width: int, seconds: float) -> RenderableType:
 
     rows: list[tuple[str | Text, Text]] = []
     rate = f"{status.rate:,.0f} a second" if status.rate >= 1 or not status.readings else f"{status.rate:.2g} a second"
-    rows.append(("readings", _line(f"{status.readings:,} of {status.devices:,} devices, {rate}")))
+    rows.append(("readings", _line(f"{status.readings:,} of {status.devices:,} device{'' if status.devices == 1 else 's'}, {rate}")))
     share = f" ({status.alarms / status.readings:.2%})" if status.readings else ""
     rows.append(("above", _line(f"{status.alarms:,} readings above their threshold{share}")))
     if status.realised is not None:

@@ -45,3 +45,5 @@ def list_data(
     console().print(listing(["data set", "what it is", "here?", "licence", "how to get it"], rows))
     if root is None:
         console().print("No data folder was given: use --data FOLDER or set VEDETTE_DATA.")
+    elif not root.is_dir():
+        console().print(f"The data root '{root}' is no folder (yet).", markup=False)

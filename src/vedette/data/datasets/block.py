@@ -130,7 +130,9 @@ class Block:
             if not self.data.isascii():
                 self.data.decode()
         except UnicodeDecodeError as error:
-            raise self._broken(error.start, "bytes that are no UTF-8 text; the file is damaged or in another encoding") from None
+            raise self._broken(
+                error.start, "bytes that are no UTF-8 text; the file is damaged or in another encoding (save it as UTF-8)"
+            ) from None
         if self.data.startswith(BYTE_ORDER_MARK):
             raise self._broken(0, "a byte order mark inside the file; only at its very beginning it means nothing")
         if b"\r" in self.data:
