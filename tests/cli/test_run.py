@@ -86,6 +86,14 @@ def test_the_same_command_gives_the_same_numbers(finished, tmp_path):
     assert json.loads(other.stdout)["rows"] != first["rows"]
 
 
+def test_a_quick_look_takes_no_whole_results_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trivial = (*SMALL, "--set", 'methods=["flag-all", "random"]')
+    vedette("run", "demo", *trivial)
+    vedette("run", "demo", "--quick", *trivial)
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"demo", "demo-quick"}
+
+
 def test_unknown_names_get_the_nearest_one(tmp_path):
     assert "did you mean 'demo'?" in refused("run", "demoo")
     line = refused("run", "demo", "--set", "strategy.ruonds=3", "--out", tmp_path / "x")

@@ -17,7 +17,7 @@ __all__ = ["run"]
 def run(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, or the path of a .toml file.", autocompletion=names)],
     root: Annotated[Path | None, typer.Option("--data", envvar="VEDETTE_DATA", help="Folder that holds the data sets' folders.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE unless given).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where results go (runs/RECIPE, or runs/RECIPE-quick, unless given).")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Base seed; run i uses seed + i.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="One seed and few rounds: to see that it works.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Train as long as the paper did, where the recipe stops earlier.")] = False,
@@ -45,7 +45,8 @@ def run(
 
     chosen = load_recipe(recipe, quick, changes or [], full)
     protocols = chosen.chosen_protocols(protocol)
-    folder = RunFolder(out or Path("runs") / chosen.name)
+    # A look takes nobody's whole results away.
+    folder = RunFolder(out or Path("runs") / (f"{chosen.name}-quick" if quick else chosen.name))
     experiment = folder.experiment(chosen, root, seed, protocols, resume, workers_of(runtime, workers, least, ray, deadline, memory))
     with progress(lambda: experiment.steps, quiet or as_json) as (experiment.on_progress, experiment.on_phase):
         result = experiment.run()
