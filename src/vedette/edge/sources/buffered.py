@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import struct
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +16,9 @@ __all__ = ["BufferedClient"]
 
 AHEAD = 1 << 16
 """Bytes that are read at a time."""
+
+LINGER = 1.0
+"""Seconds that a broker has to read what was written before a connection is cut."""
 
 _ACKNOWLEDGED = struct.Struct("!BBH")
 
@@ -75,7 +80,8 @@ class BufferedClient(paho.Client):
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
         found = super().loop_read(max_packets)
-        while not found and isinstance(self._sock, _Buffered) and self._sock.pending():
+        # A client that is to end goes on to write, which tells the broker: it may have messages for minutes.
+        while not found and isinstance(self._sock, _Buffered) and self._sock.pending() and not self._thread_terminate:
             self._hand_over(self._sock)
             if self._sock.pending():
                 found = super().loop_read(max_packets)
@@ -165,6 +171,15 @@ class _Buffered:
             del self.behind[: self._sock.send(self.behind)]
 
     def close(self) -> None:
+        """End the connection, once the other side has read what was written.
+
+        Were it cut while a broker still sends, the broker would be reset and forget acknowledgements that it has not read yet.
+        """
+        end = time.monotonic() + LINGER
         with contextlib.suppress(OSError):
+            self._sock.settimeout(LINGER)
             self.flush()
+            self._sock.shutdown(socket.SHUT_WR)
+            while self._sock.recv(AHEAD) and (left := end - time.monotonic()) > 0:
+                self._sock.settimeout(left)
         self._sock.close()
