@@ -26,7 +26,6 @@ from vedette.training.trainers import TRAINERS
 OTHERS = {
     "cohort": CohortTrainer(),
     "cohort of two": CohortTrainer(chunk=2),
-    "cohort, three threads": CohortTrainer(chunk=2, threads=3),
     "lowmem": LowmemTrainer(),
     "lowmem, two": LowmemTrainer(together=2),
 }
