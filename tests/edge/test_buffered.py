@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,6 +105,40 @@ def test_messages_are_the_same_however_they_were_cut_up(version: Any, pieces: in
         assert client.loop_read() == 0
     assert found == wanted
     assert came[-1] == len(found)
+
+
+def test_whoever_still_sends_is_not_reset_before_all_that_was_written_is_read() -> None:
+    """A connection that is cut while something is unread is reset; a broker that is slow forgets what it was told before."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as inner:
+        theirs, _ = server.accept()
+        with theirs:
+            inner.setblocking(False)
+            ours = _Buffered(inner)
+            theirs.sendall(b"unread")
+            ours.send(b"acknowledged")
+            ender = threading.Thread(target=ours.close)
+            ender.start()
+            theirs.settimeout(10)
+            assert theirs.recv(100) == b"acknowledged"
+            theirs.sendall(b"more of it")
+            assert theirs.recv(100) == b""
+            theirs.shutdown(socket.SHUT_WR)
+            ender.join(10)
+            assert ours.fileno() == -1
+
+
+def test_a_client_that_is_to_end_takes_nothing_more(ends: tuple[_Buffered, socket.socket]) -> None:
+    ours, theirs = ends
+    found: list[bytes] = []
+    client = BufferedClient(lambda topic, *_: found.append(topic), lambda: None, client_id="test", protocol=paho.MQTTv311)
+    client._sock = ours  # type: ignore[assignment]
+    theirs.sendall(b"".join(packet(b"plant", b"", number, 2, None) for number in range(1, 4)))
+    client._thread_terminate = True
+    assert client.loop_read() == 0
+    assert found == [b"plant"]
+    client._thread_terminate = False
+    assert client.loop_read() == 0
+    assert found == [b"plant"] * 3
 
 
 def test_messages_are_acknowledged_in_order_by_one_packet(ends: tuple[_Buffered, socket.socket]) -> None:

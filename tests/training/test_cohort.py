@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,27 @@ def test_adam_is_the_same_without_torch(optimiser: Optimiser, monkeypatch: pytes
     by_torch = stepped(optimiser)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert np.allclose(stepped(optimiser), by_torch, atol=1e-6)
+
+
+def test_chunks_are_trained_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of two waits in its first step until the other is there; one after the other they would wait in vain."""
+    met, step, begun = threading.Barrier(2, timeout=20), Stack.step, set[int]()
+
+    def meeting(stack: Stack, *batch: Any) -> np.ndarray:
+        if id(stack) not in begun:
+            begun.add(id(stack))
+            met.wait()
+        return step(stack, *batch)
+
+    monkeypatch.setattr(Stack, "step", meeting)
+    fleet = Fleet.of({f"n{place}": correlated(30, 5, seed=place).normal() for place in range(4)})
+    LocalRuntime(fleet).run(plan_of(Autoencoder(hidden=(3,)), FedAvg(rounds=1), 0, trainer=CohortTrainer(chunk=2, threads=2)))
+    assert len(begun) == 2
+
+
+def test_threads_are_for_numpy() -> None:
+    with pytest.raises(ValueError, match="threads = 1"):
+        CohortTrainer(device="cpu", threads=2)
 
 
 def devices() -> list[Any]:

@@ -20,7 +20,6 @@ from vedette.strategies.base import STRATEGIES, Strategy
 from vedette.strategies.calibrate import Calibrate
 from vedette.strategies.chain.chained import chained
 from vedette.strategies.chain.privacy import noise_of
-from vedette.strategies.clustered import Clustered
 from vedette.strategies.merge import Merge
 from vedette.strategies.prepare import Prepare
 from vedette.training.cohort.trainer import CohortTrainer
@@ -179,8 +178,8 @@ def plan_of(
     demand_fitting(detector, strategy)
     chained(strategy)
     prepare: Strategy = Prepare(scaling=detector.scaling)
-    prior_rows = strategy.prior_rows if isinstance(strategy, Clustered) else None
-    calibrate: Strategy = Calibrate(residuals=detector.residual_summary, fit=detector.threshold.fit, prior_rows=prior_rows)
+    summary, fit = detector.residual_summary, detector.threshold.fit
+    calibrate: Strategy = Calibrate(residuals=summary, fit=fit, prior_rows=strategy.residual_prior)
     if strategy.privacy is not None:
         prepare, strategy, calibrate = private_stages(detector, strategy, strategy.privacy)
     elif (noise := noise_of(strategy)) is not None and noise.multiplier is None:
@@ -212,13 +211,13 @@ def demand_fitting(detector: Federable, strategy: Strategy) -> None:
     if getattr(detector, "role", None) in strategy.untrained:
         raise RecipeError(
             f"strategy '{names[0]}' as it is set trains no '{detector.role}' network, and that is to score: "
-            "set detector.scored_by = 'local', or transfer = 'last'"
+            "let another one score (detector.scored_by), or this one be trained"
         )
     if strategy.labelled and detector.learning != "supervised":
         raise RecipeError(f"strategy '{names[0]}' is for detectors that learn from labels, such as 'mlp'; '{names[1]}' does not")
     if strategy.shares_rows and detector.scaling.fit != "federated":
         raise RecipeError(f"strategy '{names[0]}' shares scaled rows: all nodes must scale alike (detector.scaling.fit = 'federated')")
-    if isinstance(strategy, Clustered) and strategy.prior_rows is not None:
+    if strategy.residual_prior is not None:
         if detector.residual_summary not in ("moments", "covariance"):
             raise RecipeError("the detector's score weighs no residuals: take residual = 'mahalanobis' or 'variance', or no prior_rows")
         if detector.threshold.fit != "federated":

@@ -228,6 +228,11 @@ class Strategy(Settings, ABC):
         return ()
 
     @property
+    def residual_prior(self) -> float | None:
+        """As how many rows residuals of all count where each group weighs them by what is usual in it; None: all weigh them alike."""
+        return None
+
+    @property
     def channels(self) -> tuple[Channel, ...]:
         """The parts of networks that are exchanged."""
         return ()

@@ -87,6 +87,10 @@ class Clustered(Strategy):
     def untrained(self) -> tuple[str, ...]:
         return self.strategy.untrained
 
+    @property
+    def residual_prior(self) -> float | None:
+        return self.prior_rows
+
     @field_validator("strategy")
     @classmethod
     def _fits_within(cls, inner: Strategy, info: ValidationInfo) -> Strategy:
