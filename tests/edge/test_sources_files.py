@@ -146,6 +146,16 @@ def test_keys_that_nothing_reads_are_told_once(tmp_path: Path, caplog: pytest.Lo
         assert found == ([] if names is None else [names])
 
 
+def test_lists_are_not_looked_at_for_keys_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[bytes] = []
+    monkeypatch.setattr("vedette.edge.sources.lines.keys_of", lambda line: looked.append(line) or [])
+    path = tmp_path / "log"
+    path.write_text("[1, 2]\n" * 300)
+    with opened(Lines(path=str(path), follow=False), decoder()) as feed:
+        assert len(read(feed, 300)[0]) == 300
+    assert len(looked) == 100
+
+
 # Replay.
 
 HEADER = "time;flow;pressure;state\n"

@@ -16,6 +16,9 @@ from vedette.errors import DataMissing
 
 __all__ = ["LineFeed", "Lines"]
 
+LOOKED_AT = 100
+"""First lines that are looked at for fields that nothing reads: lists have none, however many come."""
+
 CHUNK = 2**18
 """Bytes read at once."""
 PAUSE = 0.05
@@ -47,13 +50,15 @@ class Lines(Source):
         DataMissing
             There is no such file, and nobody will wait for it.
         """
-        looked = False
+        left = LOOKED_AT
 
         def take(line: bytes) -> None:
-            nonlocal looked
-            if not looked and (names := keys_of(line)):
-                looked = True
-                tell_unread(names, decoder, self.device)
+            nonlocal left
+            if left:
+                left -= 1
+                if names := keys_of(line):
+                    left = 0
+                    tell_unread(names, decoder, self.device)
             decoder.payload(line, self.device, time.time())
 
         return LineFeed(self.path, self.follow, decoder, position, take)
