@@ -44,7 +44,7 @@ def publisher(port: int) -> paho.Client:
 def agent(model: Path, port: int, out: Path, *more: str) -> psutil.Popen:
     source = f"mqtt://127.0.0.1:{port}/plant/{{device}}"
     still = ["--set", "calibration=fixed", "--set", f'source.client="{out.name}"', "--set", "format.patience=0"]
-    command = [sys.executable, "-m", "vedette.cli", "watch", str(model), "--source", source, *still, *more, "--out", str(out), "--quiet"]
+    command = [sys.executable, "-m", "vedette", "watch", str(model), "--source", source, *still, *more, "--out", str(out), "--quiet"]
     with (out.parent / f"{out.name}.log").open("wb") as log:
         process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     until(lambda: "connected" in (out.parent / f"{out.name}.log").read_text())

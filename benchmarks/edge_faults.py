@@ -101,7 +101,7 @@ def command(table: Path, bundle: Path, out: Path, port: int, prefix: str, speed:
     sinks = f'sinks=[{{name="mqtt",port={port},prefix="{prefix}",sentry="s",kinds=["alert","opened","closed"],rate=2000}}]'
     source = f'source={{name="replay",files=["{table}"],speed={speed}}}'
     more = ["--set", sinks, "--set", source, "--set", "format.device=node", "--set", "format.time=time", "--quiet"]
-    return [sys.executable, "-m", "vedette.cli", "watch", str(bundle), "--out", str(out), *more]
+    return [sys.executable, "-m", "vedette", "watch", str(bundle), "--out", str(out), *more]
 
 
 def kept(out: Path) -> dict[str, tuple[object, ...]]:

@@ -93,7 +93,7 @@ def main() -> None:
         more = [f"limit={chosen.limit << 20}", sinks, "format.device=node", "format.time=time"]
         settings = itertools.chain.from_iterable(("--set", each) for each in more)
         model = bundle(simulated.fleet("train"), folder)
-        command = [sys.executable, "-m", "vedette.cli", "watch", str(model), "--source", "-", *settings, "--quiet"]
+        command = [sys.executable, "-m", "vedette", "watch", str(model), "--source", "-", *settings, "--quiet"]
         begin = time.monotonic()
         with (folder / "log").open("wb") as log:
             agent = psutil.Popen([*command, "--out", str(folder / "out")], stdin=subprocess.PIPE, stdout=log, stderr=log)

@@ -136,7 +136,7 @@ class Site:
         self.changes = [f"data.nodes={nodes}", "data.train_hours=24", *changes]
         self.running: dict[str, Party] = {}
         for command in (["init", f"{folder}/keys"], ["add", f"{folder}/keys", "coordinator", *self.names]):
-            Party(["-m", "vedette.cli", "keys", *command]).end()
+            Party(["-m", "vedette", "keys", *command]).end()
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.at = f"127.0.0.1:{one.getsockname()[1]}"
@@ -152,7 +152,7 @@ class Site:
         """Begin a process, or begin it again."""
         settings = [part for change in self.changes for part in ("--set", change)]
         own = ["--keys", f"{self.folder}/keys/devices/{who}", "--out", f"{self.folder}/{who}"]
-        self.running[who] = Party(["-m", "vedette.cli", command, "demo", *settings, *own, *more])
+        self.running[who] = Party(["-m", "vedette", command, "demo", *settings, *own, *more])
         return self.running[who]
 
     def coordinator(self, *more: str) -> Party:

@@ -30,7 +30,7 @@ def port() -> int:
 def begun(who: str, part: str, command: str, *more: str) -> subprocess.Popen[bytes]:
     out, keys = FOLDER / part / who, FOLDER / "keys" / "devices" / who
     out.mkdir(parents=True)
-    whole = [sys.executable, "-m", "vedette.cli", command, "demo", *SIZE, "--keys", str(keys), "--out", str(out), *more]
+    whole = [sys.executable, "-m", "vedette", command, "demo", *SIZE, "--keys", str(keys), "--out", str(out), *more]
     with (out / "log.txt").open("wb") as log:
         return subprocess.Popen(whole, stdout=log, stderr=subprocess.STDOUT)
 
@@ -53,7 +53,7 @@ def ended(part: str, running: dict[str, subprocess.Popen[bytes]], begin: float) 
 def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     for keys in (["init", str(FOLDER / "keys")], ["add", str(FOLDER / "keys"), "coordinator", *NAMES]):
-        subprocess.run([sys.executable, "-m", "vedette.cli", "keys", *keys], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "vedette", "keys", *keys], check=True, stdout=subprocess.DEVNULL)
     begin, where = time.monotonic(), f"127.0.0.1:{port()}"
     running = {"coordinator": begun("coordinator", "led", "coordinator", "--listen", where, "--nodes", str(len(NAMES)))}
     running |= {name: begun(name, "led", "node", "--connect", where) for name in NAMES}

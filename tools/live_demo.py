@@ -74,7 +74,7 @@ def port() -> int:
 
 
 def vedette(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "vedette.cli", *arguments]
+    return [sys.executable, "-m", "vedette", *arguments]
 
 
 def keys() -> None:

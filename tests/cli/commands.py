@@ -42,7 +42,7 @@ def vedette(*arguments: str | Path) -> Ended:
 
 def spawned(*arguments: str | Path) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
-    command = [sys.executable, "-m", "vedette.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "vedette", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
 
 

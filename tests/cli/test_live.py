@@ -118,7 +118,7 @@ COORDINATOR = ("coordinator", "demo", "--insecure", "coordinator")
 
 
 def command(*arguments: str | Path, **streams: Any) -> subprocess.Popen[str]:
-    whole = [sys.executable, "-m", "vedette.cli", *map(str, arguments)]
+    whole = [sys.executable, "-m", "vedette", *map(str, arguments)]
     return subprocess.Popen(whole, text=True, env={**environment(), "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}, **streams)
 
 

@@ -141,6 +141,28 @@ def test_payloads_beyond_the_bound_are_refused_unread() -> None:
     assert made.counts == {"too-large": 1}
 
 
+def test_a_reading_without_any_value_is_none() -> None:
+    made = decoder()
+    held = {"flow": 1, "pressure": 2, "valve": "open"}
+    readings = read(made, {"battery": 3.1}, held, {"flow": None, "pressure": math.nan}, {"valve": "shut"}, {})
+    np.testing.assert_equal(readings.numbers, [[1, 2], [math.nan, math.nan]])
+    assert readings.categories[0].texts() == ["open", "shut"]
+    assert made.counts["empty"] == 3
+    made.payload(b'{"battery": 3.1}', "pump", NOW)
+    assert made.drained() is None
+    assert made.counts["empty"] == 4
+
+
+def test_numbers_alone_without_any_value_are_no_reading() -> None:
+    made = Decoder([Feature("flow"), Feature("pressure")], Devices())
+    for payload in (b'{"flow": 1}', b'[{"battery": 3}, {"pressure": 2}, {"battery": 4}]'):
+        made.payload(payload, "pump", NOW)
+    readings = made.drained()
+    assert readings is not None
+    np.testing.assert_equal(readings.numbers, [[1, math.nan], [math.nan, 2]])
+    assert made.counts == {"missing-field": 6, "empty": 2}
+
+
 def test_devices_have_bounds_in_number_and_name() -> None:
     made = decoder(most=2, device="id")
     names = ["a", 7, "c", "", 300 * "x", "a\nb", None, 1.5, True, ["a"]]

@@ -186,7 +186,7 @@ class Site:
 
     def begin(self, who: str, command: str, *more: str) -> None:
         """Begin a process, or begin it again in the same folder."""
-        whole = [sys.executable, "-m", "vedette.cli", command, "demo", "--keys", str(self.keys(who)), "--out", str(self.folder / who)]
+        whole = [sys.executable, "-m", "vedette", command, "demo", "--keys", str(self.keys(who)), "--out", str(self.folder / who)]
         within = [] if self.network is None else self.network.within(who)
         with (self.folder / f"{who}.log").open("a") as log:
             self.running[who] = subprocess.Popen(

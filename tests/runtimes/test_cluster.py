@@ -185,7 +185,7 @@ def test_too_few_workers_stop_the_run_which_can_be_resumed(tmp_path: Path, whole
 
 def test_the_command_says_what_befell_its_workers(tmp_path: Path) -> None:
     shorter = "--set", "strategy.rounds=25", "--set", "data.train_hours=12", "--set", "data.test_hours=6"
-    command = [sys.executable, "-m", "vedette.cli", *LONG, *shorter, "--runtime", "cluster", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "vedette", *LONG, *shorter, "--runtime", "cluster", "--out", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         until(lambda: list((tmp_path / "checkpoints").glob("*.safetensors")), "no checkpoint appeared")
         killed = children(process.pid)[0]

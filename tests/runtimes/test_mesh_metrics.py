@@ -73,7 +73,7 @@ class Site:
 
     def begin(self, who: str, command: str, *more: str) -> None:
         common = ("--insecure", who, "--out", str(self.folder / who), "--metrics", "0", "--log", "json", *SIZE)
-        whole = [sys.executable, "-m", "vedette.cli", command, "demo", *common, *more]
+        whole = [sys.executable, "-m", "vedette", command, "demo", *common, *more]
         with (self.folder / f"{who}.log").open("w") as log:
             self.running[who] = subprocess.Popen(whole, stdout=subprocess.DEVNULL, stderr=log, env=environment())
 

@@ -97,7 +97,7 @@ def test_machines_join_and_leave_while_a_table_is_scored(head: str, tmp_path: Pa
     save_bundle(LstmAutoencoder(window=Window(size=26), hidden=(64, 32), scaling=DENSE.scaling, epochs=0).fit(table), bundle)
     many = Table(table.features, np.tile(table.numbers, (20_000, 1)))
     workers, found = Workers(0, "cluster", ray=head), list[Any]()
-    command = [sys.executable, "-m", "vedette.cli", "worker", "--ray", head, "--cores", "2"]
+    command = [sys.executable, "-m", "vedette", "worker", "--ray", head, "--cores", "2"]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(), start_new_session=True
     ) as other:

@@ -339,7 +339,7 @@ LONG = ["run", "demo", "--quick", "--quiet", "--workers", "2", "--set", "methods
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
 def test_workers_end_with_the_process_that_began_them(tmp_path: Path, sign: signal.Signals) -> None:
-    command = [sys.executable, "-m", "vedette.cli", *LONG, "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "vedette", *LONG, "--out", str(tmp_path / "out")]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     ) as process:

@@ -211,9 +211,9 @@ class Decoder:
 
     def drained(self) -> Readings | None:
         """Return the readings that were made since the last time; None if there is none."""
-        if not self._rows.places:
+        rows = self._rows.taken() if self._rows.places else None
+        if rows is None:
             return None
-        rows = self._rows.taken()
         if len(rows.places) == 1:
             time = self._order.one(rows.places[0], rows.times[0], rows.stated[0], rows.arrived[0])
             if time is None:

@@ -39,6 +39,11 @@ class Taken(NamedTuple):
     numbers: Array
     categories: tuple[Coded, ...]
 
+    def take(self, rows: Array) -> Taken:
+        """Return some of the rows."""
+        places, times, stated, arrived = ([column[row] for row in rows] for column in self[:4])
+        return Taken(places, times, stated, arrived, self.numbers[rows], tuple(column.take(rows) for column in self.categories))
+
 
 class Rows:
     """Collects rows.
@@ -70,19 +75,27 @@ class Rows:
         self._texts: list[Sequence[str]] = []
         self._blank = 0
 
-    def taken(self) -> Taken:
-        """Return the rows, and begin anew; there must be one."""
+    def taken(self) -> Taken | None:
+        """Return the rows that hold any value, None if none does; count the others, and begin anew. There must have been a row."""
         count = len(self.places)
         numbers = np.frombuffer(self._cells, dtype=np.float64).reshape(count, -1) if self._cells else np.empty((count, 0))
         columns = tuple(Coded.of(column) for column in zip(*self._texts, strict=True)) if self._columns else ()
-        finite = np.isfinite(numbers)
-        if not finite.all():
-            if (strange := int(numbers.size - np.count_nonzero(finite)) - self._blank) > 0:
-                self._counts.add("not-finite", count=strange)
-            numbers[~finite] = np.nan
         taken = Taken(self.places, self.times, self.stated, self.arrived, numbers, columns)
+        blank = self._blank
         self._new()
-        return taken
+        finite = np.isfinite(numbers)
+        if finite.size and finite.all():
+            return taken
+        if (strange := int(numbers.size - np.count_nonzero(finite)) - blank) > 0:
+            self._counts.add("not-finite", count=strange)
+        numbers[~finite] = np.nan
+        bare = ~finite.any(axis=1)
+        for column in columns:
+            bare &= np.array([not level for level in column.levels])[column.codes]
+        if not bare.any():
+            return taken
+        self._counts.add("empty", count=int(np.count_nonzero(bare)))
+        return None if bare.all() else taken.take(np.flatnonzero(~bare))
 
     def append(self, place: int, numbers: Sequence[Any], texts: Sequence[str], time: float | None, at: float, ordered: bool = True) -> None:
         """Take a row.

@@ -1,4 +1,4 @@
-"""``python -m vedette.cli``."""
+"""``python -m vedette``."""
 
 from vedette.cli import main
 
