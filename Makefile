@@ -25,12 +25,14 @@ live-demo: install     ## a sentry at work: Mosquitto, pumps with faults, a fede
 	$(BIN)/python tools/live_demo.py
 
 # Three at a time, also on two cores: federations wait more than they compute. Each begins with a third of the tests, file after file, so
-# that what a file's tests share is made once; who is done first takes half of what another has left.
+# that what a file's tests share is made once; who is done first takes half of what another has left. Hundreds of processes are begun:
+# where Python was told to keep no bytecode, each of them would compile all of Vedette.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest
 test: install          ## all tests but a few that take long; those on real data need VEDETTE_DATA
-	$(BIN)/pytest -n 3 --dist worksteal -m "not slow"
+	$(PYTEST) -n 3 --dist worksteal -m "not slow"
 
 test-all: install      ## those too
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(PYTEST) -n 3 --dist worksteal
 
 fuzz: install          ## 1,000 broken variants of small files a loader; no two runs try the same
 	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 tests/contracts/test_broken_files.py

@@ -53,6 +53,10 @@ def with_category(table: Table, seed: int) -> Table:
 
 @pytest.fixture
 def fleet() -> Fleet:
+    return three_nodes()
+
+
+def three_nodes() -> Fleet:
     """Three nodes of different size, a tenth of the rows anomalous."""
     return Fleet.of({f"node-{i}": correlated(200 + 60 * i, 6, seed=i, anomalies=0.1, nodes_shift=0.3 * i) for i in range(3)})
 

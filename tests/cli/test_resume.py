@@ -62,6 +62,7 @@ def test_killed_anywhere_it_ends_the_same(tmp_path, whole, after):
     assert json.loads(done.stdout)["rows"] == whole["rows"]
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_workers(tmp_path, whole):
     killed(tmp_path / "out", 9, "--workers", "2")
     done = vedette(*RUN, "--out", tmp_path / "out", "--resume", "--json")

@@ -241,6 +241,7 @@ def test_a_data_root_that_is_not_there_is_told_beside_what_is_known(tmp_path):
     assert "is no folder" not in vedette("data", "list", "--data", tmp_path).stdout
 
 
+@pytest.mark.slow
 def test_data_is_held_against_what_was_published(data_root, tmp_path):
     done = vedette("data", "check", data_root, "--json")
     found = {entry["name"]: entry for entry in json.loads(done.stdout)["data"]}

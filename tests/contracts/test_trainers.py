@@ -37,7 +37,7 @@ REFUSED = {
     "probe-teacher": "no room for a teacher|trains whole networks",
 }
 """Strategies and detectors that `lowmem` cannot do, and says so."""
-CASES = [(name, detector) for name, detector in PAIRS if detector in ("autoencoder", "mlp", "se-ea-edn")] + [("local", "lstm-autoencoder")]
+CASES = [*(pair for pair in PAIRS if pair.values[1] in ("autoencoder", "mlp", "se-ea-edn")), ("local", "lstm-autoencoder")]
 
 
 def ends(fleet: Fleet, detector, chosen, trainer=None, **more):

@@ -132,7 +132,7 @@ SUPERVISED = {name for name in DETECTORS if DETECTORS[name].learning == "supervi
 EVERYTHING = sorted({*METHODS, *DETECTORS} - SUPERVISED)  # these recipes train on normal rows
 
 
-@pytest.mark.parametrize("test", ["own", "shared"])
+@pytest.mark.parametrize("test", ["own", pytest.param("shared", marks=pytest.mark.slow)])
 def test_poisoned_labels_move_figures_and_nothing_else(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
     train, tested = CLEAN.tables["train"], CLEAN.tables["test"]
     wrong = Dataset("made-up", {"train": poisoned(train, held_out(train, 0.2)), "test": poisoned(tested, np.ones(len(tested), dtype=bool))})

@@ -73,6 +73,7 @@ def test_swat_runs_on_labelled_rows_drawn_from_the_attack_run(tmp_path: Path) ->
     assert "Whose weights went where" in page
 
 
+@pytest.mark.slow
 def test_swat_is_held_out_by_time_with_whole_windows_on_every_node(tmp_path: Path) -> None:
     put(tmp_path, {"swat/SWaT_Dataset_Normal_v1.csv": swat_rows(60, 0, 1), "swat/SWaT_Dataset_Attack_v0.csv": swat_rows(600, 30, 2)})
     recipe = load_recipe("mtad-fl-swat", quick=True, changes=["data.check=false", 'methods=["flag-all", "random", "boosting"]'])

@@ -66,10 +66,14 @@ def _no_worker_left() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("fleet", "workers", "more"),
     [
-        (THREE, 3, {"detector": COSINE, "trainer": None}),
-        (FLEET, 2, {"attackers": Attackers(nodes=("n1",), attack=SignFlip(scale=0.1))}),
+        pytest.param(THREE, 3, {"detector": COSINE, "trainer": None}, id="lstm, a worker for each node", marks=pytest.mark.slow),
+        pytest.param(
+            FLEET,
+            2,
+            {"attackers": Attackers(nodes=("n1",), attack=SignFlip(scale=0.1))},
+            id="dense, an attacker, nodes wait for workers",
+        ),
     ],
-    ids=["lstm, a worker for each node", "dense, an attacker, nodes wait for workers"],
 )
 def test_the_order_that_a_cluster_had_comes_to_the_same_in_one_process(fleet: Fleet, workers: int, more: dict[str, Any]) -> None:
     # Who stands in line for a worker is overtaken by whoever is slower at the most; a node with a worker of its own comes when it comes.

@@ -71,6 +71,7 @@ def test_peers_that_are_cut_in_two_go_on_and_agree_again(tmp_path: Path) -> None
         site.alike()
 
 
+@pytest.mark.slow
 def test_a_peer_that_was_left_behind_goes_on_where_the_others_are(tmp_path: Path) -> None:
     with network_of(*THREE) as network, site_of(tmp_path, THREE, network) as site:
         gossip(site, rounds=120)
@@ -90,6 +91,7 @@ def test_a_peer_that_was_left_behind_goes_on_where_the_others_are(tmp_path: Path
         assert after - before > 16
 
 
+@pytest.mark.slow
 def test_over_a_weak_link_all_come_to_what_one_machine_comes_to(tmp_path: Path) -> None:
     """200 ms and 2 % loss each way, 1 Mbit/s: a round takes what its bytes take, and some more that TCP makes of what is lost."""
     wide, rounds, weak = ("--set", "detector.hidden=[256,16]", "--set", "strategy.rounds=4"), 4, Weak()

@@ -53,8 +53,15 @@ def pids(workers: Workers) -> list[int]:
         return [worker.pid for worker in pool.workers]
 
 
-def test_a_run_on_ray_comes_to_the_same_whatever_befalls_its_workers(head: str, whole: Outcome, tmp_path: Path) -> None:
-    for fault, cause in (("", ""), ("killed", "Ray lost it: "), ("stopped", "it gave no sign of life"), ("raised", "ZeroDivisionError")):
+BEFALLS = {"": "", "killed": "Ray lost it: ", "stopped": "it gave no sign of life", "raised": "ZeroDivisionError"}
+
+
+@pytest.mark.parametrize("faults", [("", "killed"), pytest.param(("stopped", "raised"), marks=pytest.mark.slow)], ids=" and ".join)
+def test_a_run_on_ray_comes_to_the_same_whatever_befalls_its_workers(
+    faults: tuple[str, ...], head: str, whole: Outcome, tmp_path: Path
+) -> None:
+    for fault in faults:
+        cause = BEFALLS[fault]
         armed = tmp_path / f"{fault}-armed"
         workers = Workers(2, "cluster", ray=head, deadline=3.0)
         fleet = fleet_with(armed, FAULTS[fault][0]) if fault else FLEET

@@ -55,7 +55,7 @@ PLANS: dict[str, dict[str, Any]] = {
     "lstm, fedavg": plan_of(LstmAutoencoder(window=Window(size=6), hidden=(6, 3), optimiser=STEPS), FedAvg(rounds=2), 3),
     "mlp, fedavg": plan_of(Mlp(hidden=(8,), dropout=0.3, rebalance=OverSampling(), optimiser=STEPS), FedAvg(rounds=2), 3),
     "mlp, peers": plan_of(Mlp(hidden=(8,), dropout=0.3, optimiser=STEPS), GossipFedAvg(rounds=2), 3, Ring()),
-    "se-ea-edn, mtad-fl": plan_of(DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS), MtadFl(rounds=2), 3),
+    "se-ea-edn, mtad-fl": plan_of(DualNetwork(channels=(4, 6, 4), reduction=2, slots=4, optimiser=STEPS), MtadFl(rounds=2, epochs=1), 3),
     "p2pk-smote": plan_of(Mlp(hidden=(8,), scaling=Scaling(numbers="standard", fit="federated"), optimiser=STEPS), P2pkSmote(rounds=2), 3),
     "attacked": plan_of(DENSE, FedAvg(rounds=2), 3, attackers=Attackers(nodes=("n1",), attack=SignFlip())),
 }  # fmt: skip

@@ -90,7 +90,7 @@ def test_a_unit_in_several_parts_costs_more_and_at_most_what_all_at_once_do():
     assert together <= epsilon_of([Release(40.0, 100, 1.0, "poisson", parts=4)], DELTA) < together * 1.002
 
 
-@pytest.mark.parametrize("draw", ["poisson", "fixed"])
+@pytest.mark.parametrize("draw", ["poisson", pytest.param("fixed", marks=pytest.mark.slow)])
 def test_more_noise_costs_less_and_more_of_anything_else_more(draw):
     base = Release(2.0, 20, 0.2, draw)
     least = epsilon_of([base._replace(noise=3.0)], DELTA)
@@ -114,8 +114,8 @@ def test_nothing_costs_nothing_and_no_noise_everything():
         (8.0, {"times": 100}),
         (8.0, {"times": 50, "share": 0.1, "draw": "poisson"}),
         (0.5, {"times": 50, "share": 0.1, "draw": "poisson"}),
-        (1.0, {"times": 30, "share": 0.2, "draw": "fixed"}),
-        (0.1, {"times": 2, "share": 0.02, "draw": "poisson", "parts": 2}),
+        pytest.param(1.0, {"times": 30, "share": 0.2, "draw": "fixed"}, marks=pytest.mark.slow),
+        pytest.param(0.1, {"times": 2, "share": 0.02, "draw": "poisson", "parts": 2}, marks=pytest.mark.slow),
         (8.0, {"times": 20, "share": 0.3, "draw": "poisson", "beside": (Release(4.0),)}),
         (1.5, {"times": 20, "slack": 1e-20}),
     ],
