@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from vedette.data.table import Feature
+from vedette.edge.counting import Counts
 from vedette.edge.decoding import Decoder
 from vedette.edge.fields import seconds
 from vedette.edge.format import Format
+from vedette.edge.ordering import Order
 from vedette.edge.readings import Devices, Readings
 from vedette.errors import RecipeError
 
@@ -256,6 +258,21 @@ def test_readings_without_a_time_of_their_own_stand_behind_each_other() -> None:
     assert times[2] - NOW < 1e-3
     assert read(made, {"flow": 1}, at=NOW - 3600).times[0] > times[2]
     assert made.counts == {"clock-back": 1}
+
+
+@pytest.mark.parametrize("slips", [0.0, 0.4, 3.0])
+def test_readings_that_arrive_together_stand_behind_each_other_as_single_ones_do(slips: float) -> None:
+    """To the last bit, wherever batches end; however far the clock has fallen back since."""
+    at, rng = np.array([NOW, NOW, NOW - slips, NOW + 1e-6, NOW + 9.0]), np.random.default_rng(0)
+    whole, single = Order(Counts()), Order(Counts())
+    for several in (at[:1], at[1:3], at[3:]):
+        devices = rng.integers(0, 3, 400 * len(several)).astype(np.int32)
+        times, none = several.repeat(400), np.zeros(400 * len(several), dtype=bool)
+        found, keep = whole.settled(devices, times, none, times)
+        assert keep is None
+        assert found.tolist() == [single.one(*row, False, row[1]) for row in zip(devices.tolist(), times.tolist(), strict=True)]
+    assert whole.last(3).tolist() == single.last(3).tolist()
+    assert whole._counts == single._counts
 
 
 def test_many_devices_at_once_are_judged_each_by_its_own_times() -> None:

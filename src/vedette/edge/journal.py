@@ -10,6 +10,7 @@ import numpy as np
 from vedette.data.table import Coded
 from vedette.edge.readings import Readings
 from vedette.errors import CheckpointError
+from vedette.message import Array
 
 __all__ = ["packed", "unpacked"]
 
@@ -20,10 +21,10 @@ def packed(readings: Readings) -> bytes:
     """Return readings as bytes: a line of JSON (rows, number features, levels of each category feature), then the columns."""
     levels = [column.levels for column in readings.categories]
     head = json.dumps([len(readings), readings.numbers.shape[1], levels], separators=(",", ":")).encode()
-    codes = [column.codes.astype(INTEGER).tobytes() for column in readings.categories]
     # A reading's values lie side by side, whichever way the array was made.
-    parts = (readings.devices.astype(INTEGER), readings.times.astype(REAL), readings.numbers.astype(REAL))
-    return b"".join([head, b"\n", *(part.tobytes() for part in parts), *codes])
+    parts: list[tuple[Array, np.dtype[Any]]] = [(readings.devices, INTEGER), (readings.times, REAL), (readings.numbers, REAL)]
+    parts += [(column.codes, INTEGER) for column in readings.categories]
+    return b"".join([head, b"\n", *(np.ascontiguousarray(part, kind).data.cast("B") for part, kind in parts if part.size)])
 
 
 def unpacked(stored: bytes) -> Readings:
