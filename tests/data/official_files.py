@@ -158,4 +158,4 @@ def check_mutated(
     return None
 
 
-mutated = settings(derandomize=True, max_examples=100, deadline=None)
+mutated = settings(derandomize=True, max_examples=50, deadline=None)

@@ -158,7 +158,7 @@ def test_the_fragment_with_eight_features_is_refused(data_root: Path, tmp_path: 
         BotIot(check=False).load(tmp_path)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_bot_iot(draw: st.DataObject) -> None:
     values = {"keep": ("proto", "sport")}

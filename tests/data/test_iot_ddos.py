@@ -80,7 +80,7 @@ def test_broken_flows_name_the_place(tmp_path: Path, old: str, new: str, expecte
     assert expected in message(error)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_iot_ddos(draw: st.DataObject) -> None:
     check_mutated(draw, FLOWS, b",", load, lambda table, data: agrees_with_flows(table, data, IotDdos, "pkseqid"))

@@ -87,13 +87,13 @@ def test_missing_labels_are_one_line(tmp_path: Path) -> None:
         Kitsune().load(tmp_path)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data(), st.sampled_from([MILD, MUTATIONS]))
 def test_mutated(draw: st.DataObject, mutations: Any) -> None:
     check_mutated(draw, packets(), b",", load, agrees, mutations)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data(), st.sampled_from([MILD, MUTATIONS]))
 def test_mutated_labels(draw: st.DataObject, mutations: Any) -> None:
     def labelled(folder: Path, labels: bytes) -> Table:

@@ -139,13 +139,13 @@ def test_broken_root_causes_name_the_place(tmp_path: Path, text: str, expected: 
     assert f"interpretation_label/machine-2-9.txt{expected}" in message(error)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data(), st.sampled_from([MILD, MUTATIONS]))
 def test_mutated(draw: st.DataObject, mutations: Any) -> None:
     check_mutated(draw, metrics(5), b",", load, agrees, mutations)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data(), st.sampled_from([b":", b",", b"-"]), st.sampled_from([MILD, MUTATIONS]))
 def test_mutated_root_causes(draw: st.DataObject, separator: bytes, mutations: Any) -> None:
     found: list[RootCause] = []

@@ -288,14 +288,14 @@ def agrees(table: Table, data: bytes) -> None:
     np.testing.assert_array_equal(table.label, [flags["".join(row[label].split()).lower()] for row in rows])
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_csv(draw: st.DataObject) -> None:
     separator, comma = draw.draw(st.sampled_from([(",", False), (";", True), (",", True)]))
     check_mutated(draw, lines_of([HEAD, *ROWS], separator, comma), separator.encode(), load, agrees)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_workbook(draw: st.DataObject) -> None:
     """Bytes of the archive or characters of the sheet are changed: the very table, or a `VedetteError`."""

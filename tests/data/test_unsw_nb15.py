@@ -111,7 +111,7 @@ def test_broken_files_name_the_place(tmp_path: Path, old: str, new: str, expecte
     assert expected in message(error)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data(), st.sampled_from([MILD, MUTATIONS]))
 def test_mutated(draw: st.DataObject, mutations: Any) -> None:
     check_mutated(draw, flows(), b",", lambda path, data: load(path, data).tables["all"], agrees, mutations)

@@ -117,14 +117,14 @@ def test_broken_iiot_names_the_place(tmp_path: Path, old: str, new: str, expecte
     assert expected in message(error)
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_scada(draw: st.DataObject) -> None:
     load = lambda path, data: scada(path, data, keep=("Sport",))  # noqa: E731
     check_mutated(draw, SCADA, b",", load, lambda table, data: agrees_with_flows(table, data, WustlScada2018, "sport"))
 
 
-@settings(mutated, max_examples=60)
+@settings(mutated, max_examples=30)
 @given(st.data())
 def test_mutated_iiot(draw: st.DataObject) -> None:
     check_mutated(draw, FLOWS, b",", iiot, lambda table, data: agrees_with_flows(table, data, WustlIiot2021, "starttime"))
