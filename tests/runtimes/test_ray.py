@@ -75,6 +75,7 @@ def test_a_run_on_ray_comes_to_the_same_whatever_befalls_its_workers(
     assert not {os.getpid()} & set(pids(workers))
 
 
+@pytest.mark.slow
 def test_answers_are_taken_in_as_they_come(head: str, tmp_path: Path) -> None:
     found = LocalRuntime(FLEET, workers=Workers(2, "cluster", ray=head)).run(plan())
     alike(found, replayed(found, fleet=FLEET))

@@ -45,7 +45,9 @@ def test_different_releases_add_up():
     assert epsilon_of([Release(3.0), Release(4.0, 4)], DELTA) == pytest.approx(epsilon_of([Release(6 / math.sqrt(13))], DELTA))
 
 
-@pytest.mark.parametrize(("noise", "times", "share"), [(1.0, 100, 0.01), (2.0, 50, 0.1), (1.5, 20, 0.5)])
+@pytest.mark.parametrize(
+    ("noise", "times", "share"), [(1.0, 100, 0.01), (2.0, 50, 0.1), pytest.param(1.5, 20, 0.5, marks=pytest.mark.slow)]
+)
 def test_poisson_sampling_is_counted_as_dp_accounting_counts_it(noise, times, share):
     event = dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(share, dp.GaussianDpEvent(noise)), times)
     epsilon = epsilon_of([Release(noise, times, share, "poisson")], DELTA)

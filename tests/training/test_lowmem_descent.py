@@ -156,6 +156,7 @@ def accuracy(dense: Sequence[Dense], vector: Array, x: Array, y: Array) -> float
     return float(((network.forward(len(x))[:, 0] > 0) == y).mean())
 
 
+@pytest.mark.slow
 def test_16_bits_learn_as_well() -> None:
     data, test, dense = task(1500, 6, 0), task(1500, 6, 1), of_widths(6, 24, 12, 1)
     found = {}
