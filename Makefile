@@ -34,8 +34,8 @@ test: install          ## all tests but a few that take long; those on real data
 test-all: install      ## those too
 	$(PYTEST) -n 3 --dist worksteal
 
-fuzz: install          ## 1,000 broken variants of small files a loader; no two runs try the same
-	HYPOTHESIS_PROFILE=thorough $(BIN)/pytest -n 2 tests/contracts/test_broken_files.py
+fuzz: install          ## all tests by examples, with others each time; 1,000 broken variants of small files a loader
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -n 2 -m hypothesis
 
 check: install         ## lint, types, floors, public API
 	$(BIN)/ruff check .

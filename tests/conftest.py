@@ -62,7 +62,7 @@ def three_nodes() -> Fleet:
 
 
 # How long an example takes says more of the machine than of the code. The same examples each time, so that no clean change fails
-# by a new one; others are tried with HYPOTHESIS_PROFILE=thorough (make fuzz).
+# by a new one; others are tried by `make fuzz`.
 hypothesis.settings.register_profile("vedette", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("thorough", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vedette"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_readings_without_a_time_of_their_own_stand_behind_each_other() -> None:
 
 
 @pytest.mark.parametrize("slips", [0.0, 0.4, 3.0])
-def test_readings_that_arrive_together_stand_behind_each_other_as_single_ones_do(slips: float) -> None:
+def test_readings_that_arrive_together_stand_behind_each_other_as_single_ones_do(slips: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the last bit, wherever batches end; however far the clock has fallen back since."""
     at, rng = np.array([NOW, NOW, NOW - slips, NOW + 1e-6, NOW + 9.0]), np.random.default_rng(0)
     whole, single = Order(Counts()), Order(Counts())
@@ -273,6 +274,11 @@ def test_readings_that_arrive_together_stand_behind_each_other_as_single_ones_do
         assert found.tolist() == [single.one(*row, False, row[1]) for row in zip(devices.tolist(), times.tolist(), strict=True)]
     assert whole.last(3).tolist() == single.last(3).tolist()
     assert whole._counts == single._counts
+    # And not one by one.
+    monkeypatch.setattr(whole, "one", Mock(side_effect=whole.one))
+    later = np.full(400, NOW + 20.0)
+    whole.settled(np.zeros(400, dtype=np.int32), later, np.zeros(400, dtype=bool), later)
+    assert whole.one.call_count == 1
 
 
 def test_many_devices_at_once_are_judged_each_by_its_own_times() -> None:

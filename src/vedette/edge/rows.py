@@ -80,8 +80,7 @@ class Rows:
         count = len(self.places)
         numbers = np.frombuffer(self._cells, dtype=np.float64).reshape(count, -1) if self._cells else np.empty((count, 0))
         columns = tuple(Coded.of(column) for column in zip(*self._texts, strict=True)) if self._columns else ()
-        taken = Taken(self.places, self.times, self.stated, self.arrived, numbers, columns)
-        blank = self._blank
+        taken, blank = Taken(self.places, self.times, self.stated, self.arrived, numbers, columns), self._blank
         self._new()
         finite = np.isfinite(numbers)
         if finite.size and finite.all():
