@@ -119,21 +119,17 @@ def apart() -> Iterator[Executor]:
         yield pool
 
 
-def step_of(trainer: LowmemTrainer, folder: Path) -> tuple[int, int]:
-    """Return the bytes that a step took, and those that it was planned to take."""
-    table = on_disk(rows(3000), folder)
-    detector = narrowed(CLASSIFIER, trainer, WIDTH)
-    memory = detector.scaling.fitted(detector.scaling.summary(table)).memory()
-    job = Job("n", table, Work(tasks=(Task(steps=30),)), memory)
-    return trainer.measured_step(detector, job, 7), trainer.planned_for(detector, WIDTH).bytes
-
-
 @pytest.mark.parametrize("budget", ["40 kB", "30 kB", "24 kB"])
 @pytest.mark.parametrize("precision", [None, "float16"])
 def test_a_step_stays_within_its_budget(tmp_path, apart, budget, precision):
     """What is allocated while steps are taken, NumPy's and Python's own, buffers included."""
     trainer = LowmemTrainer(memory_budget=budget, precision=precision)
-    taken, planned = apart.submit(step_of, trainer, tmp_path).result(120)
+    table = on_disk(rows(3000), tmp_path)
+    detector = narrowed(CLASSIFIER, trainer, WIDTH)
+    memory = detector.scaling.fitted(detector.scaling.summary(table)).memory()
+    job = Job("n", table, Work(tasks=(Task(steps=30),)), memory)
+    taken = apart.submit(trainer.measured_step, detector, job, 7).result(120)
+    planned = trainer.planned_for(detector, WIDTH).bytes
     assert taken <= trainer.memory_budget
     assert planned <= trainer.memory_budget
     assert taken > planned - 16_000 - 4_000, "the promise is far from what is used"
