@@ -1,6 +1,7 @@
 """Every error a user can cause: one clear line, a stable code, exit status 2."""
 
 __all__ = [
+    "AddressError",
     "BudgetSpent",
     "CheckpointError",
     "DataBroken",
@@ -108,6 +109,12 @@ class KeysError(VedetteError):
     """A device's key or certificate that is absent, damaged, ended or revoked; or a name that is none."""
 
     code = "keys"
+
+
+class AddressError(VedetteError):
+    """An address that cannot be listened at, or where nobody answers."""
+
+    code = "network"
 
 
 class BudgetSpent(VedetteError):

@@ -19,7 +19,7 @@ from mosquitto import certificate
 from vedette.data.table import Feature
 from vedette.edge.readings import Readings
 from vedette.edge.sources.otlp import Listener, Otlp, requests
-from vedette.errors import RecipeError
+from vedette.errors import AddressError, KeysError, RecipeError
 from vedette.settings import validated
 
 FEATURES = (Feature("temperature"), Feature("memory{state=used}"), Feature("requests"), Feature("latency.sum"))
@@ -123,8 +123,10 @@ def test_what_cannot_be_taken_is_refused(feed: Listener) -> None:
 
 
 def test_listening_is_told_when_it_cannot_be(feed: Listener) -> None:
-    with pytest.raises(RecipeError, match="cannot listen at 127"):
+    with pytest.raises(AddressError, match="cannot listen at 127"):
         Otlp(address=f"127.0.0.1:{feed.port}").open(decoder(FEATURES))
+    with pytest.raises(KeysError, match=r"cannot use none\.pem: No such file"):
+        Otlp(address="127.0.0.1:0", certificate=Path("none.pem")).open(decoder(FEATURES))
     with pytest.raises(RecipeError, match="off loopback needs 'certificate'"):
         validated(Otlp, {"address": "0.0.0.0:4318"}, "[source]")
     assert Otlp(address="0.0.0.0:4318", insecure=True).insecure

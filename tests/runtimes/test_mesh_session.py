@@ -13,7 +13,7 @@ import pytest
 import zenoh
 from zenoh import CongestionControl, Locality
 
-from vedette.errors import KeysError, RecipeError, VedetteError
+from vedette.errors import AddressError, KeysError, VedetteError
 from vedette.runtimes.mesh import keys
 from vedette.runtimes.mesh.rules import ALL, Place, alive, inbox, key, place_of
 from vedette.runtimes.mesh.session import MeshSettings, _common, _secured, open_session
@@ -400,7 +400,7 @@ def test_a_taken_address_and_an_unknown_coordinator_are_named(site: Site) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(RecipeError, match=f"cannot open the mesh at {address}: .*[Aa]ddress already in use[^/]*$"):
+        with pytest.raises(AddressError, match=f"cannot open the mesh at {address}: .*[Aa]ddress already in use[^/]*$"):
             site.opens("a", listen=(address,))
     with pytest.raises(KeysError, match="no coordinator 'hib'; did you mean 'hub'"):
         site.opens("a", coordinator="hib")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vedette.errors import RecipeError
+from vedette.errors import AddressError, RecipeError
 
 if TYPE_CHECKING:
     from prometheus_client.registry import Collector
@@ -44,7 +44,9 @@ def serving(where: str, collector: Collector) -> Iterator[str]:
     Raises
     ------
     RecipeError
-        No such address, or one that is taken.
+        No such address.
+    AddressError
+        It is taken or not this machine's.
     """
     from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
@@ -58,7 +60,7 @@ def serving(where: str, collector: Collector) -> Iterator[str]:
     try:
         server, thread = start_http_server(int(port), host, registry)
     except OSError as error:
-        raise RecipeError(f"cannot serve metrics at {where} ({error.strerror}): say another --metrics [HOST:]PORT") from None
+        raise AddressError(f"cannot serve metrics at {where} ({error.strerror}): say another --metrics [HOST:]PORT") from None
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{server.server_port}/metrics"
     log.info("metrics are served", extra={"url": url})

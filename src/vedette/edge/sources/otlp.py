@@ -21,7 +21,7 @@ from vedette.edge.decoding import Decoder
 from vedette.edge.sources.base import Drained, Feed, Source
 from vedette.edge.sources.metrics import Rates, readings_of
 from vedette.edge.sources.protobuf import messages
-from vedette.errors import RecipeError
+from vedette.errors import AddressError, KeysError
 
 __all__ = ["Otlp", "requests"]
 
@@ -103,10 +103,30 @@ class Otlp(Source):
 
         Raises
         ------
-        RecipeError
-            The address is taken, or the certificate cannot be used.
+        AddressError
+            The address is taken or not this machine's.
+        KeysError
+            The certificate cannot be used.
         """
         return Listener(self, decoder)
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return what TLS is made with; None: there is none.
+
+        Raises
+        ------
+        KeysError
+            A file is not there or not what it should be.
+        """
+        if self.certificate is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+        except OSError as error:
+            named = " or ".join(str(path) for path in (self.certificate, self.key) if path is not None)
+            raise KeysError(f"cannot use {named}: {error.strerror or error}") from None
+        return context
 
 
 def _loopback(host: str) -> bool:
@@ -141,14 +161,12 @@ class Listener(Feed):
         self._some = threading.Condition()
         self._rates = Rates()
         host, _, port = source.address.rpartition(":")
+        context = source.context()
         try:
             self._server = _Server((host.strip("[]"), int(port)), _handler(self, decoder.format.most_bytes))
-            if source.certificate is not None:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                context.load_cert_chain(source.certificate, source.key)
-                self._server.context = context
         except OSError as error:
-            raise RecipeError(f"the source 'otlp' cannot listen at {source.address}: {error.strerror or error}") from None
+            raise AddressError(f"cannot listen at {source.address} ({error.strerror or error}): set another source.address") from None
+        self._server.context = context
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="otlp", daemon=True)
         self._thread.start()

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vedette.errors import MissingExtra, RecipeError
+from vedette.errors import AddressError, MissingExtra
 from vedette.message import Array
 from vedette.runtimes.cluster.answer import answered
 from vedette.runtimes.cluster.pool import Event, Pool, Worker
@@ -132,7 +132,7 @@ class Rays(Pool):
     ------
     MissingExtra
         Ray is not installed.
-    RecipeError
+    AddressError
         There is no cluster.
     """
 
@@ -147,7 +147,7 @@ class Rays(Pool):
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 said = str(error).splitlines()[0]
-                raise RecipeError(f"no Ray cluster at '{address}' ({said}); 'ray start --head' begins one") from None
+                raise AddressError(f"no Ray cluster at '{address}' ({said}); 'ray start --head' begins one") from None
         self.count, self.shelf = count, _Store(ray)
         self._make = ray.remote(num_cpus=1, max_concurrency=2, max_restarts=0)(_Hand)
         self._end = ray.remote(num_cpus=0)(_killed)

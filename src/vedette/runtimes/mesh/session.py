@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from vedette.errors import KeysError, MissingExtra, RecipeError
+from vedette.errors import AddressError, KeysError, MissingExtra
 from vedette.registry import suggestion
 from vedette.runtimes.mesh.rules import access, check_name
 from vedette.settings import Settings
@@ -122,7 +122,7 @@ def open_session(settings: MeshSettings) -> tuple[zenoh.Session, str]:
     ------
     KeysError
         The credentials do not hold, or name no such coordinator.
-    RecipeError
+    AddressError
         An address to listen at is taken or not this machine's.
     """
     name, secured = (
@@ -135,7 +135,7 @@ def open_session(settings: MeshSettings) -> tuple[zenoh.Session, str]:
         session = zenoh.open(config)
     except zenoh.ZError as error:
         # Behind the reason Zenoh says where in its sources it stands.
-        raise RecipeError(f"cannot open the mesh at {', '.join(settings.listen)}: {str(error).partition(' at /')[0]}") from None
+        raise AddressError(f"cannot open the mesh at {', '.join(settings.listen)}: {str(error).partition(' at /')[0]}") from None
     session.info.declare_link_events_listener(_linked, history=True)
     return session, name
 
