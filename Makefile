@@ -10,8 +10,8 @@ export OMP_NUM_THREADS := 1
 install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt "torch==2.13.0"
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check --no-compile -q -c constraints.txt "torch==2.13.0"
+	$(BIN)/pip install --disable-pip-version-check --no-compile -q -c constraints.txt -e ".[dev]"
 	touch $@
 
 demo: install          ## the main job with nothing to download
