@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vedette.evaluation.plots import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["rendered"]
 
@@ -21,6 +25,12 @@ def rendered(name: str, content: Mapping[str, Any]) -> str:
     content
         What it names, all of it.
     """
+    return _templates().get_template(name).render(content).replace(" %", "\u00a0%")
+
+
+@cache
+def _templates() -> Environment:
+    """Return what compiles templates, each once."""
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -36,4 +46,4 @@ def rendered(name: str, content: Mapping[str, Any]) -> str:
     page.filters["name"] = lambda value: printable(value, 80)
     page.filters["grouped"] = lambda value: f"{value:,}"
     page.filters["figure"] = Markup  # our own SVG; every name in it was escaped by Matplotlib
-    return page.get_template(name).render(content).replace(" %", "\u00a0%")
+    return page
