@@ -14,6 +14,7 @@ from vedette.detectors.support_vectors import SupportVectors
 from vedette.errors import DataUnusable
 
 SCALING = {"numbers": "standard"}
+BRIEF = {"vae": {"epochs": 3}, "deep-svdd": {"epochs": 3}}
 NAMES = sorted(name for name in DETECTORS if issubclass(DETECTORS[name], Baseline))
 TRAIN, TEST = correlated(500, 6, seed=1), correlated(400, 6, seed=2, anomalies=0.2)
 
@@ -39,7 +40,7 @@ def test_deep_baselines_learn(kind: type[Vae | DeepSvdd], network: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_score_does_not_depend_on_the_rows_beside_it_nor_on_the_call(name: str) -> None:
     train = correlated(300, 6, seed=1, anomalies=0.1)
-    detector = DETECTORS[name](scaling=SCALING).fit(train, seed=4)
+    detector = DETECTORS[name](scaling=SCALING, **BRIEF.get(name, {})).fit(train, seed=4)
     whole = detector.decision_function(TEST)
     np.testing.assert_array_equal(detector.decision_function(TEST), whole)
     few = np.concatenate([detector.decision_function(TEST.take(slice(at, at + 7))) for at in range(0, 70, 7)])
@@ -53,7 +54,7 @@ def test_the_processes_own_generators_stay_as_they_were(name: str) -> None:
     wanted = torch.rand(1), np.random.rand()  # noqa: NPY002
     torch.manual_seed(3)
     np.random.seed(3)  # noqa: NPY002
-    DETECTORS[name](scaling=SCALING).fit(correlated(200, 6, seed=1, anomalies=0.1), seed=4)
+    DETECTORS[name](scaling=SCALING, **BRIEF.get(name, {})).fit(correlated(200, 6, seed=1, anomalies=0.1), seed=4)
     assert (torch.rand(1), np.random.rand()) == wanted  # noqa: NPY002
 
 

@@ -78,6 +78,10 @@ SETTINGS = {
 }
 
 
+BRIEF = {"vae", "deep-svdd"}
+"""Detectors that are trained for long unless they are told otherwise."""
+
+
 def recipe(**changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "name": "small",
@@ -87,6 +91,7 @@ def recipe(**changes: Any) -> Recipe:
         "strategy": {"name": "fedavg", "rounds": 2},
         "protocols": {"strict": {"split": "time", "validation": 0.2, "calibration": 0.2}},
         "methods": list(METHODS),
+        "variants": {name: {"detector": {"name": name, "epochs": 2}} for name in BRIEF & set(changes.get("methods", ()))},
         "seeds": 1,
     }
     return Recipe.model_validate({**values, **changes})
@@ -176,7 +181,7 @@ def test_poisoned_labels_move_no_classifier(monkeypatch: pytest.MonkeyPatch) -> 
 # Who is scored on what.
 
 
-@pytest.mark.parametrize("test", ["own", "shared"])
+@pytest.mark.parametrize("test", ["own", pytest.param("shared", marks=pytest.mark.slow)])
 def test_every_method_is_scored_on_the_same_rows(test: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tested = CLEAN.tables["test"]
     labels: dict[str, list[Any]] = {}

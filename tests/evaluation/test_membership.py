@@ -103,7 +103,7 @@ def test_only_normal_rows_are_asked_about_and_no_label_is_read():
 
 def test_an_overfitted_model_is_found_out_and_the_same_seed_finds_the_same():
     fleet = Fleet.of({f"n{i}": correlated(300, 12, seed=i) for i in range(2)})
-    found = control(fleet, seed=5, rows=40, nodes=10, epochs=200)
+    found = control(fleet, seed=5, rows=40, nodes=4, epochs=200)
     assert all(each.auc >= 0.7 and each.low > 0.55 and each.members == each.outsiders == 40 for each in found)
     nodes = control(fleet, seed=5, level="node", rows=40, nodes=10, epochs=100)
     assert all(each.auc >= 0.7 and each.members == each.outsiders == 5 for each in nodes)

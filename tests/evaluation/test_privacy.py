@@ -164,7 +164,7 @@ def test_names_of_others_do_no_harm(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def attacked() -> dict[str, Any]:
-    changes = ["membership=true", "strategy.rounds=2", "data.train_hours=12", 'methods=["flag-all","local","federated"]']
+    changes = ["membership=true", "strategy.rounds=2", "data.train_hours=12", "data.nodes=6", 'methods=["flag-all","local","federated"]']
     return Experiment(load_recipe("demo", quick=True, changes=changes)).run().run
 
 

@@ -351,6 +351,7 @@ def test_a_nodes_own_record_says_what_was_spent(monkeypatch: pytest.MonkeyPatch,
     assert "needs dp-accounting" in record.reason
 
 
+@pytest.mark.slow
 def test_whoever_is_killed_between_two_phases_of_a_masked_round_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     """A node, then the coordinator, each with SIGKILL and begun again at once; mutual TLS. Of three nodes none may be missed."""
     chain = "--set", "strategy.rounds=30", "--set", 'strategy.chain=["mask"]'

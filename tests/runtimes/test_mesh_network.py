@@ -37,6 +37,7 @@ def reach(site: Site, names: tuple[str, ...], what: str, times: int = 1) -> None
         site.reaches(name, what, times)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_cut_off_is_gone_and_comes_back(tmp_path: Path) -> None:
     with network_of("coordinator", *THREE) as network, site_of(tmp_path, THREE, network) as site:
         site.lead("--deadline", "2", "--grace", "1", "--set", "strategy.rounds=90")

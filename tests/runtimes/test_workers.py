@@ -161,7 +161,7 @@ def test_nodes_that_are_the_faster_together_go_together(sent: list[tuple[str, ..
 
 
 def test_three_do_too_and_a_run_goes_on_with_another_number(tmp_path: Path) -> None:
-    plan = PLANS["mlp, fedavg"]
+    plan = plan_of(DENSE, FedAvg(rounds=2), 3, trainer=LEAN)
     whole = run(plan, 1)
     alike(whole, run(plan, 3))
     file = tmp_path / "state"
@@ -181,7 +181,7 @@ def test_three_do_too_and_a_run_goes_on_with_another_number(tmp_path: Path) -> N
 
 
 def test_from_python_and_as_many_as_there_are_cores() -> None:
-    one, all_ = (federate(FLEET, DENSE, FedAvg(rounds=1), seed=1, workers=workers) for workers in (1, 0))
+    one, all_ = (federate(FLEET, DENSE, FedAvg(rounds=1), seed=1, workers=workers, trainer=LEAN) for workers in (1, 0))
     assert one.history == all_.history
     rows = FLEET["n2"].numbers
     assert np.array_equal(one.detectors["n2"].decision_function(rows), all_.detectors["n2"].decision_function(rows))

@@ -219,15 +219,22 @@ def test_noise_that_is_too_little_for_a_budget_stops_before_the_run() -> None:
         plan_of(STANDARD, private(1.0, multiplier=1.0), 7)
 
 
-def test_the_budget_is_shared_out_by_inverse_squares() -> None:
+@pytest.mark.parametrize(
+    ("privacy", "draw"),
+    [({}, {}), pytest.param({"prepare": 0.3, "calibrate": 0.2}, {"sample": 0.5}, marks=pytest.mark.slow)],
+    ids=["all", "drawn"],
+)
+def test_the_budget_is_shared_out_by_inverse_squares(privacy: dict[str, float], draw: dict[str, float]) -> None:
     """Two votes on the scaling, and one on the threshold, cost their share of what one release for the whole budget would."""
-    for privacy, draw in (({"epsilon": 2.0}, {}), ({"epsilon": 2.0, "prepare": 0.3, "calibrate": 0.2}, {"sample": 0.5})):
-        strategy = private(2.0).model_copy(update={"privacy": Privacy(**privacy), **draw})
-        stages = [part["strategy"] for part in plan_of(STANDARD, strategy, 7)["stages"]]
-        prepare, _, calibrate = (stage["chain"][1]["multiplier"] for stage in stages)
-        whole = noise_for(2.0, 1e-5, draw="fixed" if draw else "all")
-        assert 2 / prepare**2 == pytest.approx(strategy.privacy.prepare / whole**2)
-        assert 1 / calibrate**2 == pytest.approx(strategy.privacy.calibrate / whole**2)
+    strategy = private(2.0).model_copy(update={"privacy": Privacy(epsilon=2.0, **privacy), **draw})
+    stages = [part["strategy"] for part in plan_of(STANDARD, strategy, 7)["stages"]]
+    prepare, _, calibrate = (stage["chain"][1]["multiplier"] for stage in stages)
+    whole = noise_for(2.0, 1e-5, draw="fixed" if draw else "all")
+    assert 2 / prepare**2 == pytest.approx(strategy.privacy.prepare / whole**2)
+    assert 1 / calibrate**2 == pytest.approx(strategy.privacy.calibrate / whole**2)
+
+
+def test_a_budget_leaves_something_for_the_rounds() -> None:
     with pytest.raises(ValueError, match="leave nothing for the rounds"):
         Privacy(epsilon=1.0, prepare=0.6, calibrate=0.4)
 
