@@ -102,8 +102,9 @@ def in_order(rows: int, groups: bool) -> Table:
     return Table(table.features, table.numbers, table.categories, group=group, time=time, place=place)
 
 
-@pytest.mark.parametrize("size", [1, 600])
-@pytest.mark.parametrize("groups", [True, False])
+@pytest.mark.parametrize(
+    ("groups", "size"), [(True, 600), (False, 1), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((True, 1), (False, 600)))]
+)
 def test_windows_and_averages_reach_back_over_blocks(tmp_path: Path, groups: bool, size: int) -> None:
     table = in_order(20_000 if size == 1 else 6_000, groups)
     window = Window(size=size, average=700, pause=3) if size > 1 else LSTM.window

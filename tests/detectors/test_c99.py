@@ -112,8 +112,14 @@ DETECTORS: dict[str, NetworkDetector] = {
 
 @needs_gcc
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("pruned", [0.0, 0.6])
+@pytest.mark.parametrize(
+    ("name", "pruned"),
+    [
+        *((name, 0.0) for name in DETECTORS),
+        ("classifier", 0.6),
+        *(pytest.param(name, 0.6, marks=pytest.mark.slow) for name in [*DETECTORS][1:]),
+    ],
+)
 def test_it_scores_as_onnx_runtime_does(name: str, precision: Precision, pruned: float, tmp_path: Path) -> None:
     detector = drawn(DETECTORS[name].model_copy(), ragged(300, 9, seed=1), pruned)
     table = ragged(500, 9, seed=2)

@@ -140,7 +140,15 @@ def stop_one(workers: Workers, entry: Round) -> int:
     return pid
 
 
-@pytest.mark.parametrize("fault", ["killed", "stopped", "hung", "out of memory", "raised", "garbled", "not numbers"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "killed",
+        "stopped",
+        "garbled",
+        *(pytest.param(rare, marks=pytest.mark.slow) for rare in ("hung", "out of memory", "raised", "not numbers")),
+    ],
+)
 def test_what_befalls_a_worker_is_done_again_while_others_go_on(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vedette.runtimes.cluster.dispatch.LOADING", 0.0 if fault == "hung" else 30.0)
     workers = Workers(2, "cluster", deadline=3.0, memory=2 << 30 if fault == "out of memory" else None)

@@ -126,8 +126,11 @@ FAULTS = {
     ),
 }  # fmt: skip
 
+RARE = {"crashed", "out of memory", "cut off", "mad"}
+"""Faults that are met as others are, and left to `make test-all`."""
 
-@pytest.mark.parametrize("fault", FAULTS)
+
+@pytest.mark.parametrize("fault", [pytest.param(fault, marks=[pytest.mark.slow] if fault in RARE else []) for fault in FAULTS])
 def test_what_befalls_a_worker_changes_nothing_and_is_told(tmp_path: Path, whole: Outcome, fault: str, monkeypatch) -> None:
     does, cause, traceback = FAULTS[fault]
     monkeypatch.setattr("vedette.runtimes.cluster.dispatch.LOADING", 0.0 if fault == "hung" else 30.0)
