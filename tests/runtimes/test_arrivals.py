@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_cluster import FAULTS, fleet_with
+from test_cluster import FAULTS, PATIENCE, fleet_with
 from test_workers import DENSE, FLEET, LEAN, alike, children, gone, pids, until
 
 from vedette.data.fleet import Fleet
@@ -151,7 +151,7 @@ def stop_one(workers: Workers, entry: Round) -> int:
 )
 def test_what_befalls_a_worker_is_done_again_while_others_go_on(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vedette.runtimes.cluster.dispatch.LOADING", 0.0 if fault == "hung" else 30.0)
-    workers = Workers(2, "cluster", deadline=3.0, memory=2 << 30 if fault == "out of memory" else None)
+    workers = Workers(2, "cluster", deadline=PATIENCE.get(fault, 30.0), memory=2 << 30 if fault == "out of memory" else None)
     assert befallen(workers, tmp_path / "armed", FAULTS[fault][0]).cause.startswith(FAULTS[fault][1])
 
 

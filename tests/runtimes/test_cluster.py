@@ -96,8 +96,8 @@ def _no_worker_left() -> Iterator[None]:
 FAULTS = {
     "killed": ("__import__('os').kill(__import__('os').getpid(), 9)", "it was ended by SIGKILL; there may be too little memory", ""),
     "stopped": ("(__import__('os').kill(__import__('os').getpid(), 19), __import__('time').sleep(9))",
-        "it gave no sign of life for 3 s", ""),
-    "hung": ("__import__('time').sleep(1000)", "it was not done after 3", ""),
+        "it gave no sign of life for 4 s", ""),
+    "hung": ("__import__('time').sleep(1000)", "it was not done after ", ""),
     "out of memory": (f"bytearray({64 * GIB})", "MemoryError", "MemoryError"),
     "crashed": ("__import__('faulthandler')._sigsegv()", "it was ended by SIGSEGV", "Segmentation fault"),
     "left": ("__import__('os')._exit(7)", "it ended with status 7", ""),
@@ -126,6 +126,9 @@ FAULTS = {
     ),
 }  # fmt: skip
 
+PATIENCE = {"stopped": 4.0, "hung": 4.0}
+"""Seconds after which a worker is given up; where it tells by itself that it is lost, a slow one shall not be."""
+
 RARE = {"crashed", "out of memory", "cut off", "mad"}
 """Faults that are met as others are, and left to `make test-all`."""
 
@@ -136,13 +139,16 @@ def test_what_befalls_a_worker_changes_nothing_and_is_told(tmp_path: Path, whole
     monkeypatch.setattr("vedette.runtimes.cluster.dispatch.LOADING", 0.0 if fault == "hung" else 30.0)
     armed, told = tmp_path / "armed", []
     memory = 2 * GIB if fault == "out of memory" else None
-    workers = Workers(2, "cluster", deadline=3.0, memory=memory, on_incident=told.append)
+    workers = Workers(2, "cluster", deadline=PATIENCE.get(fault, 30.0), memory=memory, on_incident=told.append)
     found = run(workers, fleet_with(armed, does), on_nodes=armed_in_training(armed))
     alike(whole, found)
     assert not armed.exists()
-    (incident,) = found.incidents
-    assert told == [incident]
-    assert (incident.host, incident.unit, incident.step) == (socket.gethostname(), "node 'n2'", "train, round 1")
+    assert told == list(found.incidents)
+    incident, *more = (each for each in found.incidents if (each.unit, each.step) == ("node 'n2'", "train, round 1"))
+    # On a machine that is busy whoever works for long may be taken for one that is hung.
+    assert fault == "hung" or not more
+    assert fault == "hung" or len(told) == 1
+    assert incident.host == socket.gethostname()
     assert gone(incident.pid)
     assert incident.cause.startswith(cause)
     assert traceback in incident.traceback
@@ -187,7 +193,7 @@ def test_too_few_workers_stop_the_run_which_can_be_resumed(tmp_path: Path, whole
 
 
 def test_the_command_says_what_befell_its_workers(tmp_path: Path) -> None:
-    shorter = "--set", "strategy.rounds=25", "--set", "data.train_hours=12", "--set", "data.test_hours=6"
+    shorter = "--set", "strategy.rounds=25", "--set", "data.nodes=4", "--set", "data.train_hours=12", "--set", "data.test_hours=6"
     command = [sys.executable, "-m", "vedette", *LONG, *shorter, "--runtime", "cluster", "--out", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
         until(lambda: list((tmp_path / "checkpoints").glob("*.safetensors")), "no checkpoint appeared")

@@ -179,6 +179,7 @@ def peak(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+@pytest.mark.slow
 def test_a_message_of_1_gb_is_refused(tmp_path: Path) -> None:
     with site_of(tmp_path, TWO) as site:
         keys.add(tmp_path / "ca", ["pump-3"])

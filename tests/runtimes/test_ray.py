@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from commands import environment, refused
 from test_arrivals import befallen, plan, replayed
-from test_cluster import FAULTS, PLAN, armed_in_training, fleet_with
+from test_cluster import FAULTS, PATIENCE, PLAN, armed_in_training, fleet_with
 from test_workers import DENSE, FLEET, alike, gone, until
 
 from vedette.data.fleet import Fleet
@@ -63,7 +63,7 @@ def test_a_run_on_ray_comes_to_the_same_whatever_befalls_its_workers(
     for fault in faults:
         cause = BEFALLS[fault]
         armed = tmp_path / f"{fault}-armed"
-        workers = Workers(2, "cluster", ray=head, deadline=3.0)
+        workers = Workers(2, "cluster", ray=head, deadline=PATIENCE.get(fault, 30.0))
         fleet = fleet_with(armed, FAULTS[fault][0]) if fault else FLEET
         found = LocalRuntime(fleet, workers=workers, on_nodes=armed_in_training(armed)).run(PLAN)
         alike(whole, found)
