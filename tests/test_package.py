@@ -416,6 +416,8 @@ def test_parts_are_built_and_described() -> None:
     for wrong in ({}, {"radius": 2}, {"name": 3}, {"name": None}):
         with pytest.raises(RecipeError, match=r"^\[shape\]: needs a 'name'; known: round$"):
             build(SHAPES, wrong, "[shape]")
+    with pytest.raises(RecipeError, match=r"^\[shape\]: needs a 'name' \(is 'nmae' meant for it\?\); known: round$"):
+        build(SHAPES, {"radius": 2, "nmae": "round"}, "[shape]")
     with pytest.raises(UnknownName, match=r"^unknown shape 'rond'; did you mean 'round'\?$"):
         build(SHAPES, "rond", "[shape]")
     with pytest.raises(RecipeError, match=r"^\[shape\] \(round\) radius:"):

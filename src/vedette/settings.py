@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -85,7 +86,9 @@ def build(registry: Registry[type[S]], settings: Mapping[str, Any] | str, where:
     values = {"name": settings} if isinstance(settings, str) else dict(settings)
     name = values.pop("name", None)
     if not isinstance(name, str):
-        raise RecipeError(f"{where}: needs a 'name'; known: {', '.join(sorted(registry))}")
+        near = difflib.get_close_matches("name", values, n=1, cutoff=0.7)
+        written = f" (is '{near[0]}' meant for it?)" if near else ""
+        raise RecipeError(f"{where}: needs a 'name'{written}; known: {', '.join(sorted(registry))}")
     return validated(registry[name], values, f"{where} ({name})")
 
 
