@@ -44,6 +44,8 @@ AREAS = {
 }
 KINDS = sorted(DETECTORS)
 NAMES = [*KINDS, *(f"{name} over windows" for name in KINDS)]
+HEAVY = {f"{name} over windows" for name in ("deep-svdd", "se-ea-edn", "vae")}
+"""Those that train for long, and over windows as on rows: left to `make test-all`."""
 
 
 def kind_of(name: str) -> type[Detector]:
@@ -86,7 +88,7 @@ def fitted(train) -> Fitted:
     return Fitted(train)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in NAMES])
 class TestEveryDetector:
     def test_keeps_pyods_contract(self, name, fitted, train, test):
         detector = fitted[name]

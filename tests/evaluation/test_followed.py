@@ -175,6 +175,7 @@ def test_a_round_that_was_not_scored_yet_is_scored_when_the_run_goes_on(
     assert resumed["rows"] == whole["rows"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_loses_no_figures(whole: dict[str, Any], tmp_path: Path) -> None:
     command = ["run", "demo", *(part for change in SMALL for part in ("--set", change)), "--out", tmp_path / "out"]
     process = spawned(*command)

@@ -41,10 +41,10 @@ def recordings(folder: Path, leaking: bool) -> Path:
     """Six devices; where it leaks, a device's level, which says nothing of others', tells its anomalies."""
     rng = np.random.default_rng(0)
     for device in range(6):
-        label = (np.arange(300) // 30 % 3 == 1).astype(int)
+        label = (np.arange(150) // 30 % 3 == 1).astype(int)
         place = rng.normal(size=2) * 20
         away = rng.permutation([3.0, -3.0]) if leaking else np.array([3.0, 3.0])
-        x = (place if leaking else 0) + rng.normal(size=(300, 2)) + label[:, None] * away
+        x = (place if leaking else 0) + rng.normal(size=(150, 2)) + label[:, None] * away
         lines = [f"{t * 60},{a:.4f},{b:.4f},{y}" for t, ((a, b), y) in enumerate(zip(x, label, strict=True))]
         (folder / f"d{device}.csv").write_text("time,a,b,label\n" + "\n".join(lines) + "\n")
     return folder

@@ -101,6 +101,7 @@ def test_only_normal_rows_are_asked_about_and_no_label_is_read():
     assert sum(asked) == len(table.normal())
 
 
+@pytest.mark.slow
 def test_an_overfitted_model_is_found_out_and_the_same_seed_finds_the_same():
     fleet = Fleet.of({f"n{i}": correlated(300, 12, seed=i) for i in range(2)})
     found = control(fleet, seed=5, rows=40, nodes=4, epochs=200)

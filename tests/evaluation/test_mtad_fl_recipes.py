@@ -23,6 +23,8 @@ SMALL = [
     "variants.fedtl.strategy.epochs=1",
     "variants.fedkd.strategy.epochs=1",
     "variants.fedavg.strategy.rounds=2",
+    "variants.vae.detector.epochs=2",
+    "variants.deepsvdd.detector.epochs=2",
     "variants.mtad-fl-mixture.strategy.rounds=2",
 ]
 FEDERATED = ("fedavg", "fedtl", "fedkd", "mtad-fl-mixture", "mtad-fl")
