@@ -192,6 +192,7 @@ def test_too_few_workers_stop_the_run_which_can_be_resumed(tmp_path: Path, whole
     alike(whole, run(Workers(3, "cluster"), checkpoint=file, resume=True))
 
 
+@pytest.mark.slow
 def test_the_command_says_what_befell_its_workers(tmp_path: Path) -> None:
     shorter = "--set", "strategy.rounds=25", "--set", "data.nodes=4", "--set", "data.train_hours=12", "--set", "data.test_hours=6"
     command = [sys.executable, "-m", "vedette", *LONG, *shorter, "--runtime", "cluster", "--out", str(tmp_path)]

@@ -354,6 +354,7 @@ def test_a_node_that_is_stopped_is_left_out_and_comes_back(site: Site) -> None:
     site.alike()
 
 
+@pytest.mark.slow
 def test_a_peer_that_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: Site) -> None:
     for name in NAMES:
         site.peer(name, *GOSSIP)
