@@ -78,7 +78,7 @@ def by_the_loop(name: str, detector: str):
 
 
 def is_rare(trainer: str, name: str, detector: str) -> bool:
-    """Whether a case is left to `make test-all`: convolutions are not stacked, two in lean memory are tried where most nodes train."""
+    """Whether a case is left to `make test-all`: convolutions are never stacked, and two in lean memory are tried with FedAvg alone."""
     if detector == "se-ea-edn":
         return trainer == "cohort of two"
     return trainer == "lowmem, two" and name not in ("fedavg", "gossip-fedavg")

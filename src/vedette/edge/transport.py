@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 
 from vedette.errors import KeysError, RecipeError
 from vedette.settings import Settings
 
-__all__ = ["Transport", "is_loopback", "secret"]
+__all__ = ["Transport", "is_loopback", "secret", "using"]
 
 
 def is_loopback(host: str) -> bool:
@@ -41,6 +43,22 @@ def secret(path: Path) -> str:
     return found[0]
 
 
+@contextlib.contextmanager
+def using(*files: Path | None) -> Iterator[None]:
+    """Name the files of a TLS context that one of them keeps from being made.
+
+    Raises
+    ------
+    KeysError
+        One is not there or not what it should be.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = " or ".join(str(path) for path in files if path is not None)
+        raise KeysError(f"cannot use {named}: {error.strerror or error}") from None
+
+
 class Transport(Settings):
     """How a connection is secured.
 
@@ -67,13 +85,10 @@ class Transport(Settings):
         KeysError
             A file is not there or not what it should be.
         """
-        try:
+        with using(self.ca, self.certificate, self.key):
             context = ssl.create_default_context(cafile=self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            named = " or ".join(str(path) for path in (self.ca, self.certificate, self.key) if path is not None)
-            raise KeysError(f"cannot use {named}: {error.strerror or error}") from None
         return context
 
     def demand_tls(self, host: str, secured: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import ipaddress
 import ssl
 import threading
 import time
@@ -21,7 +20,8 @@ from vedette.edge.decoding import Decoder
 from vedette.edge.sources.base import Drained, Feed, Source
 from vedette.edge.sources.metrics import Rates, readings_of
 from vedette.edge.sources.protobuf import messages
-from vedette.errors import AddressError, KeysError
+from vedette.edge.transport import is_loopback, using
+from vedette.errors import AddressError
 
 __all__ = ["Otlp", "requests"]
 
@@ -94,7 +94,7 @@ class Otlp(Source):
         host, colon, port = self.address.rpartition(":")
         if not colon or not port.isdigit() or int(port) > 65535:
             raise ValueError("'address' must be HOST:PORT")
-        if self.certificate is None and not self.insecure and not _loopback(host):
+        if self.certificate is None and not self.insecure and not is_loopback(host):
             raise ValueError("listening off loopback needs 'certificate' and 'key' for TLS, or 'insecure = true'")
         return self
 
@@ -121,19 +121,9 @@ class Otlp(Source):
         if self.certificate is None:
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
+        with using(self.certificate, self.key):
             context.load_cert_chain(self.certificate, self.key)
-        except OSError as error:
-            named = " or ".join(str(path) for path in (self.certificate, self.key) if path is not None)
-            raise KeysError(f"cannot use {named}: {error.strerror or error}") from None
         return context
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Batch(NamedTuple):
