@@ -92,6 +92,7 @@ def test_it_is_drawn_on_a_page(tmp_path: Path) -> None:
     assert "values" not in json.loads(folder.stdout)["compared"][0]
 
 
+@pytest.mark.slow
 def test_many_runs_of_many_nodes_make_a_page_that_is_not_too_large(tmp_path: Path) -> None:
     figures = {
         (f"m{m}", seed, node): 0.5 + seed / 10 for m in range(6) for seed in range(2) for node in ("*", *(f"n{i}" for i in range(400)))

@@ -167,6 +167,7 @@ def test_whoever_wants_lines_gets_lines(tmp_path: Path) -> None:
     assert "run fleet" not in said
 
 
+@pytest.mark.slow
 def test_where_the_run_is_drawn_rounds_are_no_lines_but_those_in_a_file(tmp_path: Path) -> None:
     """A node has both its streams on a terminal, its coordinator has the standard output in a file."""
     with socket.socket() as one:

@@ -64,7 +64,7 @@ def test_what_the_browser_makes_of_it_is_what_was_meant(report: Path, tmp_path: 
     assert report.stat().st_size < 3_000_000
 
 
-@pytest.mark.parametrize("what", ["report", "comparison"])
+@pytest.mark.parametrize("what", ["report", pytest.param("comparison", marks=pytest.mark.slow)])
 def test_it_draws_in_light_and_dark(what: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     report: Path = request.getfixturevalue(what)
     shades = []
@@ -87,6 +87,7 @@ def test_it_prints(report: Path, tmp_path: Path) -> None:
     assert 2 <= pages <= 20
 
 
+@pytest.mark.slow
 def test_magnifying_needs_no_script_and_does_not_print(report: Path, tmp_path: Path) -> None:
     source = report.read_text()
     section = '<section id="scores">'

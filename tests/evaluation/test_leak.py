@@ -50,7 +50,8 @@ def recordings(folder: Path, leaking: bool) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("leaking", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("leaking", [True, False])
 def test_the_gap_is_there_where_rows_give_their_device_away(tmp_path: Path, leaking: bool) -> None:
     recordings(tmp_path, leaking)
     (tmp_path / "mine.toml").write_text(CLASSIFIER)

@@ -51,6 +51,7 @@ def swat_rows(rows: int, attacks: int, seed: int) -> str:
     return "\n".join([f" Timestamp,{','.join(swat.TAGS)},Normal/Attack", *lines, ""])
 
 
+@pytest.mark.slow
 def test_swat_runs_on_labelled_rows_drawn_from_the_attack_run(tmp_path: Path) -> None:
     put(tmp_path, {"swat/SWaT_Dataset_Normal_v1.csv": swat_rows(300, 0, 1), "swat/SWaT_Dataset_Attack_v0.csv": swat_rows(900, 30, 2)})
     changes = [*SMALL, "data.check=false", "protocols.published.sample=600"]

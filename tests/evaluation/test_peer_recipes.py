@@ -74,7 +74,7 @@ def page_of(result: Result, folder: Path) -> str:
     return (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("scenario", ["s1", "s2", "s3"])
+@pytest.mark.parametrize("scenario", ["s1", *(pytest.param(more, marks=pytest.mark.slow) for more in ("s2", "s3"))])
 def test_scenarios_of_one_camera_scale_what_is_plenty_and_keep_what_is_rare(scenario: str, botnets: Path) -> None:
     few = {"a": "{normal = 9, anomaly = 9}", "b": "{normal = 9, anomaly = 9}", "c": "{normal = 9, anomaly = 9}"}
     rows = {"s1": few, "s2": {**few, "a": "{normal = 90, anomaly = 2}"}, "s3": {**few, "a": "{normal = 2, anomaly = 90}"}}[scenario]
@@ -95,6 +95,7 @@ def test_scenarios_of_one_camera_scale_what_is_plenty_and_keep_what_is_rare(scen
         assert followed[name]["nodes"]["*"]["f1"][-1] == pytest.approx(figures[name]["f1"])
 
 
+@pytest.mark.slow
 def test_every_client_another_device_is_tested_on_all_of_them(botnets: Path, tmp_path: Path) -> None:
     devices = zip("abc", (CAMERA, OTHER, BELL), strict=True)
     rows = ", ".join(f'{node} = {{ group = "{device}", normal = 20, anomaly = 5 }}' for node, device in devices)
@@ -156,6 +157,7 @@ def test_a_drill_names_those_who_sabotage(botnets: Path, tmp_path: Path) -> None
     assert "Missed alarms" in page_of(result, tmp_path)
 
 
+@pytest.mark.slow
 def test_evasion_is_tried_on_all_classifiers(botnets: Path) -> None:
     result = ran("evasion-drill", botnets, 'evasions=[{name = "pgd", budget = 0.0}, {name = "fgsm", budget = 0.5}]')
     tried = result.run["evasions"]

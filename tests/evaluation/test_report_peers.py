@@ -71,6 +71,11 @@ def peers_run(nodes: tuple[str, ...] = ("a", "b", "c"), **changed: Any) -> dict[
     return stored
 
 
+def run_with(**parts: Any) -> dict[str, Any]:
+    """Make a run that has some of these parts alone: figures take longest."""
+    return peers_run(**{"followed": [], "trust": [], "sharing": [], "topologies": [], **parts})
+
+
 def drill(seeds: tuple[int, ...] = (7,), methods: tuple[str, ...] = ("mean", "median", "krum")) -> dict[str, Any]:
     """Make a run with a protocol an attack, in which node b attacks except where it is undisturbed."""
     attacks = ("undisturbed", "sign-flip", "nan")
@@ -213,18 +218,18 @@ def test_very_many_figures_leave_the_page_small(tmp_path: Path) -> None:
 
 def test_who_counted_for_little_is_named_in_a_sentence(tmp_path: Path) -> None:
     seeds = [trusted({"a": 0.9, "b": 0.1, "c": 0.9}, ["b"]), trusted({"a": 0.9, "b": 0.1, "c": 0.2}, ["b", "c"], seed=8)]
-    text = written(tmp_path, peers_run(trust=seeds)).text
+    text = written(tmp_path, run_with(trust=seeds)).text
     assert "gossip: b and c (in 1 of 2 seeds) counted for less than half of what the others did: look at them." in text
     assert "attackers" not in text[text.index("Who was trusted") :]
-    text = written(tmp_path, peers_run(trust=[trusted({"a": 0.9, "b": 0.9}, [])])).text
+    text = written(tmp_path, run_with(trust=[trusted({"a": 0.9, "b": 0.9}, [])])).text
     assert "gossip: no node counted for less than half of what the middle one did, nobody stands out." in text
-    text = written(tmp_path, peers_run(trust=[trusted({"a": 1.0, "b": 0.0, "c": 0.0}, [])])).text
+    text = written(tmp_path, run_with(trust=[trusted({"a": 1.0, "b": 0.0, "c": 0.0}, [])])).text
     assert "gossip: most nodes never counted, only a did, so nobody can be named by it." in text
 
 
 def test_who_was_refused_is_named_with_the_reason(tmp_path: Path) -> None:
     refused = {"b": "node 'b' sends parameters that are not finite", "c": "too heavy"}
-    page = written(tmp_path, peers_run(trust=[trusted({"a": 0.9}, ["b", "c"], refused=refused)]))
+    page = written(tmp_path, run_with(trust=[trusted({"a": 0.9}, ["b", "c"], refused=refused)]))
     assert "gossip: b and c sent what cannot be used and were left out." in page.text
     assert "<li>node &#39;b&#39; sends parameters that are not finite</li>\n<li>c: too heavy</li>" in page.source
 
@@ -280,19 +285,19 @@ def test_what_left_the_nodes_is_counted(tmp_path: Path) -> None:
         "c": {"made": 500.0, "close": 480.0, "shared": 0.0, "minority": 6.0, "membership": 0.8},
         "d": {"made": 0.0, "close": 0.0, "shared": 0.0, "minority": 1.0, "membership": None},
     }
-    page = written(tmp_path, peers_run(sharing=[{**about(), "nodes": nodes}]))
+    page = written(tmp_path, run_with(sharing=[{**about(), "nodes": nodes}]))
     assert "The 4 nodes made up 2,000 points in all rounds together and sent 150 of them (7.5 %); 500 were held back" in page.text
     assert '<th scope="row">b</th><td>500</td><td>0</td><td>50</td><td>400</td><td>0.80</td>' in page.source
     assert "<td>1</td><td>–</td>" in page.source
     # 0.8 of 400 rows is no chance (0.5 + 2 × 0.029); of 6 rows it may well be (0.5 + 2 × 0.25).
     assert "Look at b: whoever holds the points can tell" in page.text
-    bare = written(tmp_path, peers_run(sharing=[{**about(), "nodes": {"a": {"made": None}, "b": {}}}]))
+    bare = written(tmp_path, run_with(sharing=[{**about(), "nodes": {"a": {"made": None}, "b": {}}}]))
     assert '<th scope="row">b</th><td>–</td><td>–</td><td>–</td><td>–</td><td>–</td>' in bare.source
 
 
 def test_of_very_many_nodes_those_who_sent_most_are_listed(tmp_path: Path) -> None:
     nodes = {f"n{i:03d}": {"made": 10.0, "close": 0.0, "shared": float(i), "minority": 5.0} for i in range(100)}
-    page = written(tmp_path, peers_run(sharing=[{**about(), "nodes": nodes}]))
+    page = written(tmp_path, run_with(sharing=[{**about(), "nodes": nodes}]))
     assert '<th scope="row">n060</th>' in page.source
     assert '<th scope="row">n059</th>' not in page.source
     assert "60 nodes that sent less are left out" in page.text
@@ -301,7 +306,7 @@ def test_of_very_many_nodes_those_who_sent_most_are_listed(tmp_path: Path) -> No
 def test_a_graph_that_methods_share_is_drawn_and_listed_once(tmp_path: Path) -> None:
     ring = [["a", "b"], ["b", "c"], ["a", "c"]]
     listed = [topology(ring), topology(ring, method="other", bytes=3_000_000), topology([["a", "b"], ["a", "c"]], "star", method="third")]
-    page = written(tmp_path, peers_run(topologies=listed))
+    page = written(tmp_path, run_with(topologies=listed))
     assert page.text.count("ring, 3 nodes") == 1
     row = '<th scope="row">ring</th><td>3</td><td>3</td><td>2</td><td>1.5 of 2</td><td>2</td><td>1.5 MB to 3.0 MB</td>'
     assert f'{row}<td class="left">gossip, other</td>' in page.source
@@ -310,7 +315,7 @@ def test_a_graph_that_methods_share_is_drawn_and_listed_once(tmp_path: Path) -> 
 
 def test_a_graph_too_large_to_draw_is_told_in_numbers(tmp_path: Path) -> None:
     empty = topology(None, "full", 100, bytes=None) | {"seen_by": {"mean": None, "most": None}}
-    page = written(tmp_path, peers_run(topologies=[empty]))
+    page = written(tmp_path, run_with(topologies=[empty]))
     section = page.source[page.source.index('<section id="topologies">') :]
     assert "<svg" not in section[: section.index("</section>")]
     assert '<th scope="row">full</th><td>100</td><td>7</td><td>0.14</td><td>–</td><td>–</td><td>–</td>' in page.source

@@ -99,7 +99,7 @@ def test_others_go_on_while_a_worker_is_stopped_and_what_it_brings_in_the_end_is
         came.extend(entry.late)
         if len(came) == 20:
             stopped.append(stop_one(workers, entry))
-        elif len(came) == 120:
+        elif len(came) == 130:
             os.kill(stopped[0], signal.SIGCONT)
         if max(entry.late.values(), default=0) >= 99:
             last.update(ended())
@@ -108,8 +108,8 @@ def test_others_go_on_while_a_worker_is_stopped_and_what_it_brings_in_the_end_is
     with pytest.raises(EnoughError):
         LocalRuntime(THREE, workers=workers).run(plan(ENDLESS), on_round)
     assert not workers.incidents
-    # Two of three workers were all that there was, and they went on.
-    assert came[-1] not in came[20:-1]
+    # Two of three workers were all that there was, and they went on; what was under way from the third as it was stopped still came.
+    assert came[-1] not in came[25:-1]
     found = LocalRuntime(THREE).run(plan(told := ENDLESS.model_copy(update={"order": tuple(came), "rounds": len(came)})))
     np.testing.assert_array_equal(found.memories[came[-1]]["network.model"], last[came[-1]]["network.model"])
     bounded = LocalRuntime(THREE).run(plan(told.model_copy(update={"bound": 98})))
@@ -144,9 +144,8 @@ def stop_one(workers: Workers, entry: Round) -> int:
     "fault",
     [
         "killed",
-        "stopped",
         "garbled",
-        *(pytest.param(rare, marks=pytest.mark.slow) for rare in ("hung", "out of memory", "raised", "not numbers")),
+        *(pytest.param(rare, marks=pytest.mark.slow) for rare in ("stopped", "hung", "out of memory", "raised", "not numbers")),
     ],
 )
 def test_what_befalls_a_worker_is_done_again_while_others_go_on(tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:

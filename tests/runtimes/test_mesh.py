@@ -343,6 +343,7 @@ def test_whoever_is_killed_and_comes_back_ends_as_if_nothing_had_happened(site: 
     site.alike(undisturbed(*LONG))
 
 
+@pytest.mark.slow
 def test_a_node_that_is_stopped_is_left_out_and_comes_back(site: Site) -> None:
     site.coordinator("--deadline", "2", *LONG)
     for name in NAMES:

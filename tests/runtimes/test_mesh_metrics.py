@@ -98,6 +98,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_federation_is_scraped_while_it_runs(site: Site) -> None:
     rounds = ("vedette_round", "rounds")
     site.begin("coordinator", "coordinator", "--listen", f"127.0.0.1:{site.at}", "--nodes", "2", "--deadline", "2", "--quorum", "0.5",

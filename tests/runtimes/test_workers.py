@@ -160,6 +160,7 @@ def test_nodes_that_are_the_faster_together_go_together(sent: list[tuple[str, ..
     assert set(map(len, sent)) == {5}
 
 
+@pytest.mark.slow
 def test_three_do_too_and_a_run_goes_on_with_another_number(tmp_path: Path) -> None:
     plan = plan_of(DENSE, FedAvg(rounds=2), 3, trainer=LEAN)
     whole = run(plan, 1)

@@ -65,6 +65,7 @@ def test_what_is_not_sampled_is_counted_beside():
     assert epsilon_of([POISSON, Release(5.0)], DELTA) == pytest.approx(counted(*events), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_samples_of_a_fixed_size_are_counted_for_an_exchanged_unit():
     """A sum moves by two clipped lengths, so noise counts half."""
     event = dp.SelfComposedDpEvent(dp.SampledWithoutReplacementDpEvent(200, 20, dp.GaussianDpEvent(2.0)), 50)
@@ -82,6 +83,7 @@ def test_figures_of_the_literature():
     assert 0.8 < epsilon_of([Release(1.3, 3600, 250 / 60_000, "poisson")], DELTA) < 1.18
 
 
+@pytest.mark.slow
 def test_a_unit_in_several_parts_costs_more_and_at_most_what_all_at_once_do():
     one = epsilon_of([Release(40.0, 100, 0.2, "poisson")], DELTA)
     four = epsilon_of([Release(40.0, 100, 0.2, "poisson", parts=4)], DELTA)

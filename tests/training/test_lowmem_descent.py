@@ -269,7 +269,8 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0][0].inputs}-{len(shape[0])}-{shape[2]}")
 @pytest.mark.parametrize("rule", ["sgd", pytest.param("momentum", marks=pytest.mark.slow), "adam"])
 @pytest.mark.parametrize(
-    ("precision", "lanes"), [("float32", 64), pytest.param("float32", 16, marks=pytest.mark.slow), ("float16", 16), ("float16", 8)]
+    ("precision", "lanes"),
+    [("float32", 64), ("float16", 16), *(pytest.param(*more, marks=pytest.mark.slow) for more in (("float32", 16), ("float16", 8)))],
 )
 def test_a_step_takes_no_more_than_the_planner_says(shape: Any, rule: str, precision: Any, lanes: int) -> None:
     dense, batch, micro = shape
