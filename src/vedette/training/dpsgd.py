@@ -21,7 +21,7 @@ from vedette.training.networks import Network
 from vedette.training.objective import objective
 from vedette.training.rows import TrainingRows
 from vedette.training.task import Done, Job, Layers, Learnable, Proximal, Task, Trainer, Work
-from vedette.training.trainer import DIVERGED, TorchBench, optimiser_of, recall, remembered
+from vedette.training.trainer import DIVERGED, TorchBench
 
 __all__ = ["SPENT", "DpSgdTrainer"]
 
@@ -136,11 +136,10 @@ class _PrivateBench(TorchBench):
             parameter.requires_grad_(name in moving)
         module.train()
         hooks = opacus.GradSampleModule(module)
-        optimiser, state = optimiser_of(settings, list(moving.values())), f"optimiser.{role}."
-        if task.keep_optimiser:
-            recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
+        optimiser = self.optimiser(task, moving)
         private = opacus.optimizers.DPOptimizer(
-            optimiser,
+            # Of Opacus' only what comes before a step: it asks for an optimiser whose gradients it may change.
+            torch.optim.SGD(moving.values(), lr=0.0),
             noise_multiplier=noise,
             max_grad_norm=self.trainer.clip,
             expected_batch_size=batch,
@@ -149,8 +148,6 @@ class _PrivateBench(TorchBench):
         loss_of = objective(self.detector, network, task)
         for number in range(steps):
             taken = np.flatnonzero(draws.random(len(rows)) < batch / len(rows))
-            for group in optimiser.param_groups:
-                group["lr"] = task.rate_at(settings, number / steps)
             private.zero_grad(set_to_none=True)
             if len(taken):
                 inputs, labels = (torch.from_numpy(array) for array in rows.take(taken))
@@ -159,14 +156,14 @@ class _PrivateBench(TorchBench):
             else:
                 for parameter in moving.values():
                     parameter.grad_sample = parameter.new_zeros((0, *parameter.shape))  # type: ignore[attr-defined]
-            private.step()
+            private.pre_step()
+            optimiser.step(task.rate_at(settings, number / steps))
         hooks.remove_hooks()
         module.requires_grad_(True)
         if not all(bool(p.isfinite().all()) for p in moving.values()):
             raise TrainingDiverged(DIVERGED)
         self.facts |= {"steps": float(steps)} | ({"epsilon": spent} if math.isfinite(spent) else {})
-        if task.keep_optimiser:
-            self.memory |= {state + key: value for key, value in remembered(optimiser, moving).items()}
+        self.keep(task, optimiser)
 
     def _charged(self, steps: int, batch: int, rows: TrainingRows) -> tuple[float, float]:
         """Return the noise of the next steps, and the epsilon with them, which is remembered before they are taken."""

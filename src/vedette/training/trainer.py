@@ -7,23 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vedette.errors import DetectorMisused, TrainingDiverged
-from vedette.message import Array, Channel, Memory
+from vedette.message import Channel, Memory
 from vedette.seeds import seed_of
 from vedette.training.bench import Bench
 from vedette.training.evasion import hardened
 from vedette.training.layers import needs_torch
 from vedette.training.networks import Network
 from vedette.training.objective import objective
+from vedette.training.optimiser import TorchOptimiser
 from vedette.training.rows import TrainingRows
-from vedette.training.task import Done, Job, Layers, Learnable, Optimiser, Task, Trainer
+from vedette.training.task import Done, Job, Layers, Learnable, Task, Trainer
 
 if TYPE_CHECKING:
-    from torch import nn, optim
+    from torch import nn
 
-__all__ = ["DIVERGED", "LoopTrainer", "TorchBench", "optimiser_of", "recall", "remembered"]
+__all__ = ["DIVERGED", "LoopTrainer", "TorchBench"]
 
 DIVERGED = "the loss is no longer a number; lower the learning rate (detector.optimiser.rate) or scale the data"
 
@@ -67,11 +66,8 @@ class TorchBench(Bench[Network]):
         moving = {name: p for name, p in module.named_parameters() if fnmatchcase(name.rpartition(".")[0], task.trains)}
         if not moving:
             raise DetectorMisused(f"no layer of the network '{task.role or self.detector.role}' is called '{task.trains}'")
-        optimiser = optimiser_of(settings, list(moving.values()))
         role = task.role or self.detector.role
-        state = f"optimiser.{role}."
-        if task.keep_optimiser:
-            recall(optimiser, moving, {key.removeprefix(state): kept for key, kept in self.memory.items() if key.startswith(state)})
+        optimiser = self.optimiser(task, moving)
         loss_of = objective(self.detector, network, task)
         batch, steps = task.batch or settings.batch, task.steps_over(len(rows), settings.batch)
         # A batch of one row has no variance to normalise by; it is left out.
@@ -84,12 +80,10 @@ class TorchBench(Bench[Network]):
             inputs, labels = (torch.from_numpy(array) for array in arrays)
             if normalises and len(inputs) == 1:
                 continue
-            for group in optimiser.param_groups:
-                group["lr"] = task.rate_at(settings, number / steps)
             fit, loss = loss_of(harden(inputs, labels), labels)
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimiser.step(task.rate_at(settings, number / steps))
             # What is reported is the fit to the rows in the last pass over them, without the terms, so that strategies compare.
             if steps - number <= math.ceil(len(rows) / batch):
                 total, seen = total + float(fit.detach()) * len(inputs), seen + len(inputs)
@@ -97,33 +91,16 @@ class TorchBench(Bench[Network]):
             raise TrainingDiverged(DIVERGED)
         if seen:
             self.fitted(role, steps, total / seen)
+        self.keep(task, optimiser)
+
+    def optimiser(self, task: Task, moving: Mapping[str, nn.Parameter]) -> TorchOptimiser:
+        """Return what moves parameters, which goes on where it was if it is kept."""
+        state, kept = f"optimiser.{task.role or self.detector.role}.", self.memory if task.keep_optimiser else {}
+        held = {key.removeprefix(state): array for key, array in kept.items() if key.startswith(state)}
+        return TorchOptimiser(self.detector.optimiser, moving, held)
+
+    def keep(self, task: Task, optimiser: TorchOptimiser) -> None:
+        """Remember an optimiser, if it is kept."""
         if task.keep_optimiser:
-            self.memory |= {state + key: value for key, value in remembered(optimiser, moving).items()}
-
-
-def optimiser_of(settings: Optimiser, parameters: list[nn.Parameter]) -> optim.Optimizer:
-    """Return torch's optimiser by its settings."""
-    known = needs_torch().optim
-    if settings.name == "sgd":
-        return known.SGD(parameters, lr=settings.rate, momentum=settings.momentum, weight_decay=settings.decay)  # type: ignore[no-any-return]
-    kind = known.AdamW if settings.name == "adamw" else known.Adam
-    return kind(parameters, lr=settings.rate, weight_decay=settings.decay, fused=True)  # type: ignore[no-any-return]
-
-
-def remembered(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter]) -> dict[str, Array]:
-    """Return what an optimiser remembers of parameters, by their names."""
-    return {
-        f"{name}/{key}": value.detach().numpy().copy()
-        for name, parameter in moving.items()
-        for key, value in optimiser.state.get(parameter, {}).items()
-        if value is not None
-    }
-
-
-def recall(optimiser: optim.Optimizer, moving: Mapping[str, nn.Parameter], kept: Mapping[str, Array]) -> None:
-    """Let an optimiser go on from what `remembered` gave."""
-    torch = needs_torch()
-    for place, array in kept.items():
-        name, _, key = place.rpartition("/")
-        if name in moving:
-            optimiser.state[moving[name]][key] = torch.from_numpy(np.array(array))
+            state = f"optimiser.{task.role or self.detector.role}."
+            self.memory |= {state + key: value for key, value in optimiser.remembered().items()}
