@@ -129,7 +129,7 @@ FAULTS = {
 PATIENCE = {"stopped": 4.0, "hung": 4.0}
 """Seconds after which a worker is given up; where it tells by itself that it is lost, a slow one shall not be."""
 
-RARE = {"crashed", "out of memory", "cut off", "mad"}
+RARE = {"crashed", "out of memory", "cut off", "mad", "hung"}
 """Faults that are met as others are, and left to `make test-all`."""
 
 
