@@ -8,7 +8,7 @@ are the defaults, which were chosen on its anomaly-free file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from vedette.data.datasets.skab import Skab
 from vedette.data.scaling import Scaling
 from vedette.data.simulate import Nuisances, Simulated
 from vedette.data.simulate.device import DEVICES
-from vedette.data.table import Table, concat
+from vedette.data.table import Feature, Table, concat
 from vedette.detectors import Pca
 from vedette.edge.calibration import Calibration, Fixed, Rate
 from vedette.edge.contract import Contract
@@ -101,35 +101,67 @@ def merged(tables: dict[str, Table], begin: float) -> tuple[Readings, Array]:
     return Readings(devices[order], times[order], numbers[order]), label[order]
 
 
-def simulated(seed: int, device: str, nodes: int = 6, days: int = 10) -> list[dict[str, Any]]:
-    """Watch a drifting fleet with injected faults, by a contract and by fixed thresholds."""
+class Drifting(NamedTuple):
+    """A drifting fleet with injected faults: its healthy days, what is watched with its labels, a model of the healthy days."""
+
+    names: list[str]
+    warm: Readings
+    readings: Readings
+    label: Array
+    features: tuple[Feature, ...]
+    model: Pca
+
+
+def drifting(seed: int, device: str, nodes: int, days: int) -> Drifting:
+    """Simulate a fleet."""
     kinds = tuple(kind for kind in DEVICES[device].kinds if kind != "spike")
-    drifting = Nuisances(season=20, weekend=0.2, clock_drift=20, lost=0.01)
+    nuisances = Nuisances(season=20, weekend=0.2, clock_drift=20, lost=0.01)
     settings: dict[str, Any] = {"train_hours": 96, "test_hours": 24 * days, "fault_share": 0.03, "severity": (0.5, 1.0)}
-    fleet = Simulated(device=device, nodes=nodes, faults=kinds, nuisances=drifting, **settings)
+    fleet = Simulated(device=device, nodes=nodes, faults=kinds, nuisances=nuisances, **settings)
     names = fleet.node_names()
     train = {name: fleet.node_table(name, "train", seed) for name in names}
     rng = np.random.default_rng(seed)
     test = {name: aged(fleet.node_table(name, "test", seed), 0, DEVICES[device].of(name, seed).noise, rng) for name in names}
-    warm, _ = merged(train, 0.0)
-    readings, label = merged(test, 100 * DAY)
-    features = train[names[0]].features
     part = 2 * len(train[names[0]]) // 3
-    whole = Pca(share=0.999, scaling=Scaling(numbers="standard")).fit(concat([train[name].take(slice(0, part)) for name in names]))
-    whole.calibrated(concat([train[name].take(slice(part, None)) for name in names]))
+    model = Pca(share=0.999, scaling=Scaling(numbers="standard")).fit(concat([train[name].take(slice(0, part)) for name in names]))
+    model.calibrated(concat([train[name].take(slice(part, None)) for name in names]))
+    return Drifting(names, merged(train, 0.0)[0], *merged(test, 100 * DAY), train[names[0]].features, model)
+
+
+def simulated(seed: int, device: str) -> list[dict[str, Any]]:
+    """Watch ten days of six devices that were watched for four healthy ones before, by a contract and by fixed thresholds."""
+    fleet = drifting(seed, device, nodes=6, days=10)
     rolling = Rolling(statistic="q", share=0.999, rows=2880, least=720, every=60, freeze=360, average=10)
     rows = []
     for model, calibration in (("rolling", Contract()), ("rolling", None), ("fleet", Contract()), ("fleet", None)):
-        scorer: Watcher = rolling.open(features) if model == "rolling" else Scorer(whole)
-        detector = None if model == "rolling" else whole
-        incidents = IncidentSettings()
-        chosen: Calibration = calibration or Fixed(threshold=fixed_by(scorer, warm))
-        judge = Judge.of(chosen, incidents, Devices(names), detector)
+        scorer: Watcher = rolling.open(fleet.features) if model == "rolling" else Scorer(fleet.model)
+        detector = None if model == "rolling" else fleet.model
+        chosen: Calibration = calibration or Fixed(threshold=fixed_by(scorer, fleet.warm))
+        judge = Judge.of(chosen, IncidentSettings(), Devices(fleet.names), detector)
         if calibration is not None:
-            judge.watch(scorer, warm)
-        judged = judge.watch(scorer, readings)
+            judge.watch(scorer, fleet.warm)
+        judged = judge.watch(scorer, fleet.readings)
         rows.append({"device": device, "seed": seed, "model": model, "threshold": "contract" if calibration else "fixed"})
-        rows[-1] |= told_of(judged, readings, label, names)
+        rows[-1] |= told_of(judged, fleet.readings, fleet.label, fleet.names)
+    return rows
+
+
+def cold(seeds: Sequence[int], device: str, nodes: int = 6, days: int = 4) -> list[dict[str, Any]]:
+    """Count false incidents day by day of a bundle's first days, on devices that nobody watched before."""
+    fleets, rows = [drifting(seed, device, nodes, days) for seed in seeds], []
+    for per in (1, 7):
+        false, total = np.zeros(days, dtype=int), np.zeros(4, dtype=int)
+        for fleet in fleets:
+            judge = Judge.of(Contract(per=per * DAY), IncidentSettings(), Devices(fleet.names), fleet.model)
+            judged = judge.watch(Scorer(fleet.model), fleet.readings)
+            for faults, alarms, incidents in device_by_device(judged, fleet.readings, fleet.label, fleet.names):
+                total += np.array(compared(faults, alarms, incidents))
+                for each in incidents:
+                    day = int((each[0] - float(fleet.readings.times[0])) // DAY)
+                    false[min(day, days - 1)] += compared(faults, alarms, [each]).false
+        promised = len(fleets) * nodes / per
+        rows.append({"device": device, "one in days": per, "promised a day": promised})
+        rows[-1] |= {f"day {day}": int(count) for day, count in enumerate(false, 1)} | {"recall": float(total[1] / total[0])}
     return rows
 
 
@@ -145,16 +177,22 @@ def fixed_by(scorer: Watcher, warm: Readings) -> float:
     return float(max(worst))
 
 
-def told_of(judged: Judged, readings: Readings, label: Array, names: Sequence[str]) -> dict[str, Any]:
-    """Say how many incidents were false and how many faults were met."""
-    total, days = np.zeros(4, dtype=int), 0.0
+def device_by_device(
+    judged: Judged, readings: Readings, label: Array, names: Sequence[str]
+) -> Iterator[tuple[list[tuple[float, float]], Array, list[tuple[float, float]]]]:
+    """Yield of each device its faults, the times of readings above the threshold, and its incidents."""
     for place, name in enumerate(names):
         own = readings.devices == place
         times = readings.times[own]
         alarms = times[judged.scores[own] > judged.thresholds[own]]
-        total += np.array(compared(faults_of(label[own], times), alarms, watched(judged.events, name, float(times[-1]))))
-        days += float(np.ptp(times)) / DAY
-    faults, met, _, false = total.tolist()
+        yield faults_of(label[own], times), alarms, watched(judged.events, name, float(times[-1]))
+
+
+def told_of(judged: Judged, readings: Readings, label: Array, names: Sequence[str]) -> dict[str, Any]:
+    """Say how many incidents were false and how many faults were met."""
+    found = [compared(*device) for device in device_by_device(judged, readings, label, names)]
+    faults, met, _, false = np.sum(found, axis=0).tolist()
+    days = sum(float(np.ptp(readings.times[readings.devices == place])) for place in range(len(names))) / DAY
     return {"days": days, "false": false, "false a device-week": false / days * 7, "faults": faults, "recall": met / faults}
 
 
@@ -234,12 +272,14 @@ def opened(table: Table, judged: Judged) -> list[int]:
 
 def main() -> None:
     parser = options(__doc__ or "")
-    parser.add_argument("--rows", nargs="+", choices=["contract", "skab"], default=["contract"], help="what is measured")
+    parser.add_argument("--rows", nargs="+", choices=["contract", "cold", "skab"], default=["contract"], help="what is measured")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], help="of simulated fleets")
     parser.add_argument("--device", default="pump", help="type of the simulated devices")
     chosen = parser.parse_args()
     if "contract" in chosen.rows:
         told("contract", [row for seed in chosen.seeds for row in simulated(seed, chosen.device)], chosen.json)
+    if "cold" in chosen.rows:
+        told("cold", cold(chosen.seeds, chosen.device), chosen.json)
     if "skab" in chosen.rows:
         told("skab", skab(Path(os.environ["VEDETTE_DATA"])), chosen.json)
 

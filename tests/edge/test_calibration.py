@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from vedette.detectors import Pca
+from vedette.detectors.base import Detector
 from vedette.edge.calibration import Calibration, Fixed, Rate
 from vedette.edge.contract import Contract, exceeded
 from vedette.edge.incidents import IncidentSettings
@@ -17,11 +19,13 @@ from vedette.message import Array
 MINUTE, DAY = 60.0, 86_400.0
 
 
-def watched(calibration: Calibration, scores: Array, settings: IncidentSettings | None = None) -> tuple[Judge, Judged]:
+def watched(
+    calibration: Calibration, scores: Array, settings: IncidentSettings | None = None, detector: Detector | None = None
+) -> tuple[Judge, Judged]:
     """Judge scores [devices, n], one a minute from each device."""
     settings = settings or IncidentSettings()
     devices, rows = scores.shape
-    judge = Judge.of(calibration, settings, Devices([f"d{place}" for place in range(devices)]))
+    judge = Judge.of(calibration, settings, Devices([f"d{place}" for place in range(devices)]), detector)
     readings = Readings(
         np.tile(np.arange(devices, dtype=np.int32), rows), np.repeat(np.arange(rows) * MINUTE, devices), np.zeros((devices * rows, 1))
     )
@@ -127,6 +131,38 @@ def test_a_contract_begins_anew_after_a_long_incident() -> None:
     assert judged.inside[5 * 1440 + 5 : 5 * 1440 + 200].all()
     assert not judged.inside[6 * 1440 :].mean() > 0.1
     assert judge.calibrated.thresholds[0] > np.quantile(scores[0, -1440:], 0.9)
+
+
+def test_a_quiet_night_says_little_of_the_day_to_come() -> None:
+    """A bundle knows nights and days; a device that is new has shown a few quiet hours so far."""
+    rng = np.random.default_rng(9)
+    at = np.arange(3 * 1440)
+    loud = np.where((at % 1440 >= 360) & (at % 1440 < 1080), 1.5, 0.5)[:, None]
+    detector = Pca(share=0.5).fit(rng.normal(size=(len(at), 4)) * loud)
+    scores = np.stack([detector.decision_function(rng.normal(size=(len(at), 4)) * loud) for _ in range(6)])
+    judge, judged = watched(Contract(per=DAY), scores, detector=detector)
+    opened = [event.time for event in judged.events if event.kind == "opened"]
+    assert sum(time < DAY for time in opened) <= 6
+    assert len(opened) <= 18
+    # What a device shows itself takes the bundle's place within the day.
+    assert (judge.calibrated.thresholds[:6] < np.quantile(scores, 0.9999)).all()
+    half = judged.thresholds.reshape(-1, 6)[720]
+    assert (half > np.quantile(scores, 0.99)).all()
+    # A state that knows of no blocks is of devices that are settled.
+    other = Contract(per=DAY).open(detector, 2, 3)
+    other.restore({name: value for name, value in judge.calibrated.memory().items() if name != "closed"})
+    for calibrated in (judge.calibrated, other):
+        calibrated.recalibrate(0)
+    assert other.thresholds[0] == judge.calibrated.thresholds[0]
+
+
+def test_a_device_that_is_another_than_the_bundle_knows_is_learned_within_the_day() -> None:
+    rng = np.random.default_rng(10)
+    detector = Pca(share=0.5).fit(rng.normal(size=(4000, 4)))
+    scores = 9 * detector.decision_function(rng.normal(size=(3 * 1440, 4)))[None]
+    _, judged = watched(Contract(per=DAY), scores, detector=detector)
+    opened = [event.time for event in judged.events if event.kind == "opened"]
+    assert sum(time >= DAY for time in opened) <= 4
 
 
 def test_a_false_alarm_marked_as_such_is_learned_from() -> None:

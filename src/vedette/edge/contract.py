@@ -25,7 +25,7 @@ BEYOND = 0.9
 GROUPS = 512
 STEEPEST = 0.25
 """Of the tail of logarithms: a steeper one says more of few values than of what is to come."""
-OWN = ("_block", "_count", "_most", "_whole", "_quota", "_since", "_counts", "_anew")
+OWN = ("_block", "_count", "_most", "_whole", "_quota", "_since", "_counts", "_anew", "_closed")
 
 
 class Contract(Calibration):
@@ -39,6 +39,9 @@ class Contract(Calibration):
     Incidents do not count, but `slack` times as many of them as were promised do, cut at `cap`: so false incidents, which must be
     expected, are learned from, and faults, which are more and higher, hardly are. After an incident of `freeze` seconds the device
     begins anew.
+
+    A few blocks say little of a device's day and night: as long as a device has fewer than `recent`, those that lack are what the scores
+    that the bundle was calibrated by come to, and its ratios are kept from half of them on.
 
     Parameters
     ----------
@@ -107,6 +110,7 @@ class _Contract(Calibrated):
         # How many incidents may count yet; since when one is open, whether it counts, whether the device began anew in it.
         self._quota, self._since = np.zeros(0), np.zeros(0)
         self._counts, self._anew = np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
+        self._closed = np.zeros(0, dtype=np.int64)  # blocks that were counted
 
     def grow(self, devices: int) -> None:
         super().grow(devices)
@@ -119,6 +123,7 @@ class _Contract(Calibrated):
             grown(self._since, devices, np.nan),
         )
         self._counts, self._anew = grown(self._counts, devices), grown(self._anew, devices)
+        self._closed = grown(self._closed, devices)
 
     def learn(self, batch: Ordered, times: Array, scores: Array, above: Array, inside: Array) -> None:
         self.common -= len(times)
@@ -171,7 +176,7 @@ class _Contract(Calibrated):
             if abs(time - since) > self.settings.freeze:
                 if not self._anew[device]:
                     self._maxima.forget(device)
-                    self._anew[device] = True
+                    self._anew[device], self._closed[device] = True, self.settings.recent
             elif self._counts[device] and abs(time - since) <= self.settings.block:
                 found[place] = min(peaks[place], most)
             else:
@@ -195,9 +200,11 @@ class _Contract(Calibrated):
             return
         index, most = self._index(device), max(float(self._most[device]), 1e-30)
         if not math.isnan(index):
-            self._ratios.add(device, np.array([[most / index]]))
+            if self._calibrated is None or 2 * self._closed[device] >= self.settings.recent:
+                self._ratios.add(device, np.array([[most / index]]))
             self._quota[device] = min(2.0, self._quota[device] + self.settings.slack * self.settings.share)
         self._maxima.add(device, np.array([[most]]))
+        self._closed[device] += 1
 
     def _index(self, device: int) -> float:
         """Return what a block's maximum usually is for a device; NaN where that is not known yet."""
@@ -205,15 +212,20 @@ class _Contract(Calibrated):
             return math.nan
         return float(np.median(self._maxima.of(device)))
 
+    def _settled(self, device: int, usual: float) -> float:
+        """Return the index of a device that has one, with what blocks it lacks as they usually were for the bundle."""
+        lacking = 0 if self._calibrated is None else max(0, self.settings.recent - int(self._closed[device]))
+        return float(np.median(np.append(self._maxima.of(device), np.full(lacking, usual))))
+
     def recalibrate(self, device: int) -> None:
         super().recalibrate(device)
-        index, seconds = self._index(device), float(self._seconds[device])
-        if math.isnan(index):
+        seconds = float(self._seconds[device])
+        if math.isnan(self._index(device)):
             if not self._anew[device] and seconds > 0:
                 self.thresholds[device] = self._first(self._readings[device] / seconds * self.settings.block)[0]
             return
-        growth = self._first(self._whole[device])[1] if math.isnan(self._growth) else self._growth
-        self.thresholds[device] = index * growth
+        threshold, usual = self._first(self._whole[device])
+        self.thresholds[device] = self._settled(device, usual) * (threshold / usual if math.isnan(self._growth) else self._growth)
 
     def acknowledged(self, device: int, score: float, true: bool) -> None:
         super().acknowledged(device, score, true)
@@ -228,9 +240,9 @@ class _Contract(Calibrated):
             self._growth = exceeded(np.concatenate(kept), self.settings.share)
 
     def _first(self, rows: float) -> tuple[float, float]:
-        """Return a threshold, and its ratio to the usual maximum of a block of so many readings, by the bundle's calibration scores."""
+        """Return a threshold, and the usual maximum of a block of so many readings, by the bundle's calibration scores."""
         if self._calibrated is None:
-            return math.inf, math.inf
+            return math.inf, 1.0
         # To a tenth: a tail is not fitted for every number of readings that there is.
         size = round(math.log(max(rows, 1.0)) / math.log(1.1))
         if size not in self._begun:
@@ -243,8 +255,7 @@ class _Contract(Calibrated):
             threshold = PeaksOverThreshold(rate=share).value(moments, sketch)
         except DataUnusable:
             threshold = 2 * sketch.quantile(1.0)
-        usual = sketch.quantile(0.5 ** (1 / rows))
-        return threshold, threshold / max(usual, 1e-30)
+        return threshold, max(sketch.quantile(0.5 ** (1 / rows)), 1e-30)
 
     def realised(self, device: int) -> Realised:
         per, watched = self.settings.per, float(self._seconds[device])
@@ -265,8 +276,10 @@ class _Contract(Calibrated):
         super().restore(memory)
         for part, histories in (("scores", self._scores), ("maxima", self._maxima), ("ratios", self._ratios)):
             histories.restore({name: memory[f"{part}/{name}"] for name in ("values", "written")})
+        # Written before blocks were counted, it holds devices that were settled.
+        held = {"closed": np.full_like(memory["block"], self.settings.recent), **memory}
         for name in OWN:
-            setattr(self, name, np.array(memory[name.lstrip("_")]))
+            setattr(self, name, np.array(held[name.lstrip("_")]))
         self._growth, self.common = float(memory["growth"]), int(memory["common"])
 
 
