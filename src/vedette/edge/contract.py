@@ -200,7 +200,7 @@ class _Contract(Calibrated):
             return
         index, most = self._index(device), max(float(self._most[device]), 1e-30)
         if not math.isnan(index):
-            if self._calibrated is None or 2 * self._closed[device] >= self.settings.recent:
+            if 2 * self._lacking(device) <= self.settings.recent:
                 self._ratios.add(device, np.array([[most / index]]))
             self._quota[device] = min(2.0, self._quota[device] + self.settings.slack * self.settings.share)
         self._maxima.add(device, np.array([[most]]))
@@ -212,20 +212,21 @@ class _Contract(Calibrated):
             return math.nan
         return float(np.median(self._maxima.of(device)))
 
-    def _settled(self, device: int, usual: float) -> float:
-        """Return the index of a device that has one, with what blocks it lacks as they usually were for the bundle."""
-        lacking = 0 if self._calibrated is None else max(0, self.settings.recent - int(self._closed[device]))
-        return float(np.median(np.append(self._maxima.of(device), np.full(lacking, usual))))
+    def _lacking(self, device: int) -> int:
+        """Return for how many blocks the bundle stands in."""
+        return 0 if self._calibrated is None else max(0, self.settings.recent - int(self._closed[device]))
 
     def recalibrate(self, device: int) -> None:
         super().recalibrate(device)
-        seconds = float(self._seconds[device])
-        if math.isnan(self._index(device)):
+        index, seconds = self._index(device), float(self._seconds[device])
+        if math.isnan(index):
             if not self._anew[device] and seconds > 0:
                 self.thresholds[device] = self._first(self._readings[device] / seconds * self.settings.block)[0]
             return
         threshold, usual = self._first(self._whole[device])
-        self.thresholds[device] = self._settled(device, usual) * (threshold / usual if math.isnan(self._growth) else self._growth)
+        if lacking := self._lacking(device):
+            index = float(np.median(np.append(self._maxima.of(device), np.full(lacking, usual))))
+        self.thresholds[device] = index * (threshold / usual if math.isnan(self._growth) else self._growth)
 
     def acknowledged(self, device: int, score: float, true: bool) -> None:
         super().acknowledged(device, score, true)
