@@ -95,12 +95,14 @@ class TorchBench(Bench[Network]):
 
     def optimiser(self, task: Task, moving: Mapping[str, nn.Parameter]) -> TorchOptimiser:
         """Return what moves parameters, which goes on where it was if it is kept."""
-        state, kept = f"optimiser.{task.role or self.detector.role}.", self.memory if task.keep_optimiser else {}
-        held = {key.removeprefix(state): array for key, array in kept.items() if key.startswith(state)}
-        return TorchOptimiser(self.detector.optimiser, moving, held)
+        prefix, memory = self._prefix(task), self.memory if task.keep_optimiser else {}
+        kept = {key.removeprefix(prefix): array for key, array in memory.items() if key.startswith(prefix)}
+        return TorchOptimiser(self.detector.optimiser, moving, kept)
 
     def keep(self, task: Task, optimiser: TorchOptimiser) -> None:
         """Remember an optimiser, if it is kept."""
         if task.keep_optimiser:
-            state = f"optimiser.{task.role or self.detector.role}."
-            self.memory |= {state + key: value for key, value in optimiser.remembered().items()}
+            self.memory |= {self._prefix(task) + key: value for key, value in optimiser.remembered().items()}
+
+    def _prefix(self, task: Task) -> str:
+        return f"optimiser.{task.role or self.detector.role}."
