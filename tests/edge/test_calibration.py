@@ -156,13 +156,16 @@ def test_a_quiet_night_says_little_of_the_day_to_come() -> None:
     assert other.thresholds[0] == judge.calibrated.thresholds[0]
 
 
-def test_a_device_that_is_another_than_the_bundle_knows_is_learned_within_the_day() -> None:
+@pytest.mark.parametrize("times", [1 / 9, 9.0])
+def test_a_device_that_is_another_than_the_bundle_knows_is_learned_within_the_day(times: float) -> None:
     rng = np.random.default_rng(10)
     detector = Pca(share=0.5).fit(rng.normal(size=(4000, 4)))
-    scores = 9 * detector.decision_function(rng.normal(size=(3 * 1440, 4)))[None]
+    scores = times * detector.decision_function(rng.normal(size=(3 * 1440, 4)))[None]
     _, judged = watched(Contract(per=DAY), scores, detector=detector)
     opened = [event.time for event in judged.events if event.kind == "opened"]
     assert sum(time >= DAY for time in opened) <= 4
+    # Nor does it stay deaf to what would be unusual for this device.
+    assert (judged.thresholds[1500:] < 1.5 * scores.max()).all()
 
 
 def test_a_false_alarm_marked_as_such_is_learned_from() -> None:
