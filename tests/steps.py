@@ -46,7 +46,10 @@ def task(rows: int, width: int, seed: int) -> tuple[Array, Array]:
 
 
 def peaks(place: int, rule: Any, precision: Any, lanes: int) -> dict[str, int]:
-    """Return what five steps take at most, by loss."""
+    """Return what five steps take at most, by loss: the least of three times.
+
+    What Python and NumPy make on first use, and how much of it they still hold, is no part of a step.
+    """
     dense, batch, micro = SHAPES[place]
     x, y = task(3 * batch, dense[0].inputs, 0)
     line = Affine(np.zeros(x.shape[1]), np.ones(x.shape[1]), np.zeros(x.shape[1]), LIMIT)
@@ -64,12 +67,13 @@ def peaks(place: int, rule: Any, precision: Any, lanes: int) -> dict[str, int]:
 
     found = {}
     for loss in ("cross-entropy",) if dense[-1].outputs == 1 else ("mse", "mae"):
-        # The second time counts: what Python and NumPy make on first use is no part of a step.
-        for _ in range(2):
+        times = list[int]()
+        for _ in range(3):
             tracemalloc.start()
             steps(5, loss)
-            found[loss] = tracemalloc.get_traced_memory()[1]
+            times.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
+        found[loss] = min(times)
     return found
 
 

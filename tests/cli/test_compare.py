@@ -43,6 +43,7 @@ def test_differences_are_those_of_pairs(tmp_path: Path) -> None:
     assert "0.750 (+0.150" in text or "(+0.150" in text
 
 
+@pytest.mark.slow
 def test_real_runs_compare(tmp_path: Path) -> None:
     small = ["--quick", "-q", "--set", "data.nodes=2", "--set", "data.train_hours=4", "--set", "data.test_hours=8"]
     for name, change in (("a", "strategy.rounds=1"), ("b", "strategy.rounds=3")):

@@ -135,7 +135,7 @@ def read(terminal: int, process: subprocess.Popen[str], stop_at: str = "") -> st
                 stop_at = ""
     except OSError:
         # Its other end is closed: the process is at its end.
-        process.wait(10)
+        process.wait(60)
     finally:
         process.kill()
         process.wait()

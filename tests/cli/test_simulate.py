@@ -39,6 +39,7 @@ def test_what_is_written_is_read_back_as_it_was(tmp_path: Path) -> None:
     assert np.isnan(table.numbers).any()
 
 
+@pytest.mark.slow
 def test_the_recipe_beside_it_runs(tmp_path: Path) -> None:
     out = tmp_path / "fleet"
     written = vedette("data", "simulate", "--out", out, "--device", "motor", "--nodes", "2", "--json", *SHORT)

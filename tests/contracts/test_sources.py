@@ -158,7 +158,7 @@ def otlp(folder: Path, made: Decoder) -> Iterator[Feed]:
         def post() -> None:
             for data in bodies:
                 for kind in ("application/x-protobuf", "application/json"):
-                    connection = http.client.HTTPConnection("127.0.0.1", feed.port, timeout=20)
+                    connection = http.client.HTTPConnection("127.0.0.1", feed.port, timeout=60)
                     connection.request("POST", "/v1/metrics", data, {"Content-Type": kind})
                     connection.getresponse().read()
                     connection.close()

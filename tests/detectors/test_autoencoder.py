@@ -56,6 +56,7 @@ def test_the_lstm_network_has_its_layers():
         LstmAutoencoder(window=1)
 
 
+@pytest.mark.slow
 def test_an_lstm_finds_what_is_out_of_turn():
     time = np.arange(1200)
     wave = np.stack([np.sin(time / 5), np.cos(time / 5)], axis=1) + 0.02 * np.random.default_rng(0).normal(size=(1200, 2))

@@ -116,6 +116,7 @@ def test_root_cause_metrics_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["q", "combined over windows", "mahalanobis", "lstm"])
+@pytest.mark.slow
 def test_some_rows_are_explained_as_among_all(name: str) -> None:
     detector = EXPLAINED[name].model_copy().fit(TRAIN, seed=1)
     at = np.array([1500, 3, 0, 77])

@@ -99,7 +99,7 @@ class Listener:
         self.client.reconnect_delay_set(1, 1)
         self.client.connect("127.0.0.1", port)
         self.client.loop_start()
-        assert ready.wait(20)
+        assert ready.wait(60)
 
     def _note(self, client: Any, userdata: Any, message: paho.MQTTMessage) -> None:
         self.heard.append((message.topic, message.payload, message.retain))

@@ -129,7 +129,7 @@ def test_a_program_that_takes_too_long_is_killed_with_what_it_started(store: Sto
     found = responses({"name": "run", "program": str(program), "limit": 0.5}, allow=(program,))
     begin = time.monotonic()
     assert respond(store, found, now()) == [("failed", "killed after 0.5 s")]
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 40, "the program of a minute was waited for"
     child = int((tmp_path / "child").read_text())
 
     def gone() -> bool:

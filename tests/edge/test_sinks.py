@@ -251,7 +251,7 @@ class Manager:
         self.process = subprocess.Popen([program, *settings, listen], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def alerts(self) -> Any:
-        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=5) as reply:
+        with urllib.request.urlopen(f"{self.url}/api/v2/alerts", timeout=30) as reply:
             return json.load(reply)
 
     def ready(self) -> bool:

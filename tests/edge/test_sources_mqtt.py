@@ -66,7 +66,7 @@ def subscribed(feed: Feed) -> None:
     done = threading.Event()
     feed._client.on_subscribe = lambda *_: done.set()  # type: ignore[attr-defined]
     feed._client.subscribe("nothing")  # type: ignore[attr-defined]
-    assert done.wait(20)
+    assert done.wait(60)
 
 
 def connected(feed: Feed) -> None:

@@ -51,7 +51,7 @@ def feed() -> Iterator[Listener]:
 
 
 def post(feed: Listener, body: bytes, kind: str = "application/json", path: str = "/v1/metrics", **headers: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", feed.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", feed.port, timeout=60)
     try:
         connection.request("POST", path, body, {"Content-Type": kind, **headers})
         return connection.getresponse().status
@@ -78,7 +78,7 @@ def test_points_of_a_resource_are_a_reading_and_counters_are_rates(feed: Listene
     nan = np.nan
     np.testing.assert_equal(readings.numbers, [[20.5, 3, nan, nan], [21, nan, 5, nan], [22, nan, nan, nan]])
     np.testing.assert_allclose(readings.times, [NOW + 0.5, NOW + 10, NOW + 15], atol=1e-6)
-    feed.exporter.join(20)  # type: ignore[attr-defined]
+    feed.exporter.join(60)  # type: ignore[attr-defined]
     assert statuses == [200, 200]
     assert read_names(feed) == ["web-1"]
 
@@ -105,7 +105,7 @@ def test_an_exporter_is_answered_once_its_metrics_are_stored(feed: Listener) -> 
     read(feed, 1, settle=False)
     assert not statuses
     feed.settle()
-    feed.exporter.join(20)  # type: ignore[attr-defined]
+    feed.exporter.join(60)  # type: ignore[attr-defined]
     assert statuses == [200]
 
 
@@ -136,7 +136,7 @@ def test_tls_is_spoken_with_a_certificate(tmp_path: Path) -> None:
     signed, key = certificate(tmp_path)
     with opened(Otlp(address="127.0.0.1:0", certificate=signed, key=key), decoder(FEATURES)) as feed:
         feed.settle()
-        connection = http.client.HTTPSConnection("127.0.0.1", feed.port, timeout=20, context=ssl.create_default_context(cafile=signed))
+        connection = http.client.HTTPSConnection("127.0.0.1", feed.port, timeout=60, context=ssl.create_default_context(cafile=signed))
         connection.request("POST", "/v1/traces", b"", {"Content-Type": "application/json"})
         assert connection.getresponse().status == 404
         connection.close()

@@ -50,6 +50,7 @@ def told(result, **about) -> list[dict]:
     return [row for row in result.run["rows"] if row["node"] == "*" and all(row[key] == value for key, value in about.items())]
 
 
+@pytest.mark.slow
 def test_swat_runs_on_a_cluster_and_every_table_of_the_thesis_is_there(tmp_path: Path) -> None:
     put(
         tmp_path,

@@ -55,6 +55,7 @@ def result(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Result:
         return Experiment(recipe, folder).run()
 
 
+@pytest.mark.slow
 def test_every_account_is_there(result: Result) -> None:
     run = json.loads(json.dumps(result.run))
     latencies = {each["method"]: each for each in run["latencies"]}

@@ -42,6 +42,7 @@ class Clock:
         self.now += seconds + 1e-12
 
 
+@pytest.mark.slow
 def test_times_are_told_one_by_one_and_under_load(recurrent: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more readings than it can keep up with one by one, many are judged together, and the last of a batch waited for it."""
     clock, score = Clock(), Scorer.score

@@ -98,6 +98,7 @@ def skab_rows(rows: int, seed: int) -> str:
     return "\n".join([SKAB_HEADER, *lines, ""])
 
 
+@pytest.mark.slow
 def test_rigs_and_servers_with_other_features_learn_from_each_other(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     label = (np.arange(240) % 60 < 15).astype(int)

@@ -141,6 +141,7 @@ def test_bot_iot_where_benign_rows_are_rare(scenario: str, flows: Path) -> None:
     assert all((facts["made"], facts["minority"]) == (168, 6) for facts in shared["nodes"].values())
 
 
+@pytest.mark.slow
 def test_a_drill_names_those_who_sabotage(botnets: Path, tmp_path: Path) -> None:
     names = ("undisturbed", "scaled", "nan", "benign-mimic")
     result = ran("poison-drill", botnets, 'methods=["flag-all", "mean", "multi-krum"]', protocols=names)

@@ -168,6 +168,7 @@ def attacked() -> dict[str, Any]:
     return Experiment(load_recipe("demo", quick=True, changes=changes)).run().run
 
 
+@pytest.mark.slow
 def test_a_recipe_attacks_what_was_learned_together(attacked: dict[str, Any], tmp_path: Path) -> None:
     """By rows and by nodes, by loss and against other models; the control, which knows its rows by heart, gives them away."""
     found = {(each["method"], each["level"], each["attack"]): each for each in attacked["membership"]}

@@ -445,6 +445,7 @@ def test_figures_are_written_for_people(shown: str, wanted: str) -> None:
     assert shown == wanted
 
 
+@pytest.mark.slow
 def test_what_nodes_hold_is_drawn_for_few_and_for_many(tmp_path: Path) -> None:
     def held(nodes: int, classes: int) -> list[Holding]:
         return [Holding(f"n{i}", 10, 0, 5, {f"kind-{j}": 1 + (i * j) % 7 for j in range(classes) if (i + j) % 3}) for i in range(nodes)]
@@ -546,6 +547,7 @@ def test_the_leak_meter_is_drawn_and_said(tmp_path: Path) -> None:
     assert "nobody has learned from, each in turn" in page.text
 
 
+@pytest.mark.slow
 def test_a_split_that_gives_nothing_is_said_to_give_nothing(tmp_path: Path) -> None:
     level = [{**each, "mean": 0.9, "gap": None if each["split"] == "random" else 0.0} for each in LEAKS]
     assert "To F1 the random split gives nothing for free here." in written(tmp_path, make_run(leak=level)).text

@@ -178,6 +178,7 @@ def test_a_perfect_run_and_one_without_figures_are_drawn() -> None:
     assert plots.round_figure([single], looks).startswith("<svg")
 
 
+@pytest.mark.slow
 def test_nodes_are_folded_away_and_the_worst_of_many_are_drawn() -> None:
     by_node: dict[str, list[float | None]] = {f"node-{i:02d}": [0.5, 0.5 + 0.01 * i] for i in range(20)}
     run = {"followed": [followed(by_node)]}
@@ -190,6 +191,7 @@ def test_nodes_are_folded_away_and_the_worst_of_many_are_drawn() -> None:
     assert [part["of_nodes"] for part in rounds_of({"followed": many}, plots.styles(["gossip"]))] == [None] * 9
 
 
+@pytest.mark.slow
 def test_one_detector_for_all_nodes_stands_beside_each_of_them(tmp_path: Path) -> None:
     run = [
         followed({"*": [0.5, 0.7], "a": [0.5, 0.7], "b": [0.5, 0.7]}, shared=True),
@@ -382,6 +384,7 @@ def growing(f1: dict[int, dict[str, list[float | None]]]) -> dict[str, Any]:
     return run
 
 
+@pytest.mark.slow
 def test_growth_tells_when_f1_has_settled_and_where_it_has_not(tmp_path: Path) -> None:
     courses: dict[str, list[float | None]] = {
         "quick": [0.5, 0.89, 0.9, 0.9],

@@ -127,6 +127,7 @@ def test_what_nodes_are_sent_may_be_half_as_long() -> None:
         assert not np.array_equal(there, here)
 
 
+@pytest.mark.slow
 def test_fifty_that_come_at_once() -> None:
     fleet = Fleet.of({f"n{place:02}": correlated(60, 5, place).normal() for place in range(50)})
     plan = plan_of(DENSE, FedAvg(rounds=2), 7)

@@ -46,7 +46,7 @@ def test_adam_is_the_same_without_torch(optimiser: Optimiser, monkeypatch: pytes
 
 def test_chunks_are_trained_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of two waits in its first step until the other is there; one after the other they would wait in vain."""
-    met, step, begun = threading.Barrier(2, timeout=20), Stack.step, set[int]()
+    met, step, begun = threading.Barrier(2, timeout=60), Stack.step, set[int]()
 
     def meeting(stack: Stack, *batch: Any) -> np.ndarray:
         if id(stack) not in begun:

@@ -164,6 +164,7 @@ def test_a_row_that_stands_in_several_windows_is_charged_for_all_of_them():
         assert releases_of(memory[RELEASED])[0].parts == parts
 
 
+@pytest.mark.slow
 def test_noise_is_calibrated_once_for_the_whole_training_which_then_keeps_the_budget():
     trainer = DpSgdTrainer(epsilon=4.0)
     memory, noises, spent = prepared(), [], []
@@ -223,6 +224,7 @@ def test_settings_that_give_no_privacy_are_refused():
     assert build(TRAINERS, {"name": "dp-sgd", "epsilon": 8}, "[trainer]") == DpSgdTrainer(epsilon=8)
 
 
+@pytest.mark.slow
 def test_a_fleet_learns_with_it():
     import vedette
 
