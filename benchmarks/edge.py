@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from table import options, told
 
+from vedette.detectors.bundle import Engine
 from vedette.edge.calibration import Rate
 from vedette.edge.contract import Contract
 from vedette.edge.incidents import IncidentSettings
@@ -68,18 +69,19 @@ def resident() -> float:
     return int(fields["VmRSS"].split()[0]) * 1024 / 1e6
 
 
-def series(folder: Path) -> list[dict[str, Any]]:
-    """Fill the windows of 1,000 series and say what this process holds."""
+def series(folder: Path, engine: Engine) -> list[dict[str, Any]]:
+    """Fill the windows of 1,000 series and say what this process holds, and how long a reading took."""
     assert "torch" not in sys.modules
     settings, rows = IncidentSettings(), []
     for name, calibration in (("contract", Contract()), ("rate", Rate(rows=1000))):
-        scorer, devices = Scorer.of(folder), devices_of(SERIES)
+        scorer, devices = Scorer.of(folder, engine), devices_of(SERIES)
         judge = Judge.of(calibration, settings, devices, scorer.detector)
-        rng = np.random.default_rng(0)
+        rng, begin = np.random.default_rng(0), time.process_time()
         for step in range(WINDOW + 20):
             times = np.full(SERIES, 60.0 * step)
             judge.watch(scorer, Readings(np.arange(SERIES, dtype=np.int32), times, rng.normal(size=(SERIES, NARROW))))
-        rows.append({"calibration": name, "resident MB": resident()})
+        each = (time.process_time() - begin) / SERIES / (WINDOW + 20) * 1e6
+        rows.append({"engine": engine, "calibration": name, "resident MB": resident(), "µs a reading": each})
         del scorer, judge
         gc.collect()
     return rows
@@ -88,9 +90,10 @@ def series(folder: Path) -> list[dict[str, Any]]:
 def main() -> None:
     parser = options(__doc__ or "")
     parser.add_argument("--series", type=Path, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--engine", default="onnx", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.series is not None:
-        told("series", series(chosen.series), chosen.json)
+        told("series", series(chosen.series, chosen.engine), chosen.json)
         return
     rng = np.random.default_rng(1)
     x = rng.normal(size=(READINGS, FEATURES))
@@ -115,8 +118,9 @@ def main() -> None:
         told("one reading", singles, chosen.json)
         told("batches", batches, chosen.json)
         bundle(Path(place) / "series", NARROW, WINDOW, (32, 8))
-        command = [sys.executable, __file__, "--series", str(Path(place) / "series")]
-        subprocess.run([*command, *(["--json"] if chosen.json else [])], check=True)
+        for engine in ("onnx", "numpy"):
+            command = [sys.executable, __file__, "--series", str(Path(place) / "series"), "--engine", engine]
+            subprocess.run([*command, *(["--json"] if chosen.json else [])], check=True)
 
 
 def devices_of(count: int) -> Devices:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +16,17 @@ from listening import until
 from rich.console import Console
 
 from vedette.cli.watched import view
-from vedette.detectors import Pca
+from vedette.detectors import Autoencoder, LstmAutoencoder, Pca
 from vedette.detectors.bundle import load_bundle, save_bundle
 from vedette.edge.agent import Agent
+from vedette.edge.database import Database
+from vedette.edge.explained import explained
 from vedette.edge.readings import Readings
+from vedette.edge.records import Records
 from vedette.edge.sinks.eve import EveLines
 from vedette.edge.sources.lines import Lines
 from vedette.edge.watch import Watch
-from vedette.errors import CheckpointError
+from vedette.errors import CheckpointError, DetectorMisused
 
 PARTS, ROWS, FEATURES = 8, 150, 5
 
@@ -132,6 +140,75 @@ def test_devices_that_fall_silent_are_counted_and_the_longest_named(bundle: Path
         assert "a for " in shown.get()
     finally:
         agent.close(0)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network") / "bundle"
+    x = np.concatenate([part.numbers for part in parts()[:2]])
+    save_bundle(Autoencoder(hidden=(4, 2), epochs=20, scaling={"numbers": "standard"}).fit(x), folder)
+    return folder
+
+
+WATCHED = """
+import sys
+from vedette.cli import main
+try:
+    main()
+finally:
+    assert "onnxruntime" not in sys.modules, "it takes 15 MB"
+"""
+
+
+def test_by_numpy_the_same_is_found_without_onnx_runtime(network: Path, tmp_path: Path) -> None:
+    rows = np.concatenate([part.numbers for part in parts()])
+    np.savetxt(tmp_path / "rows.csv", rows, delimiter=",", header=",".join(f"x{at}" for at in range(FEATURES)), comments="")
+    told = []
+    for engine in ("numpy", "onnx"):
+        command = [
+            "watch",
+            network,
+            "--source",
+            tmp_path / "rows.csv",
+            "--set",
+            f"engine={engine}",
+            "--set",
+            "calibration=fixed",
+            "--json",
+        ]
+        words = [str(word) for word in (*command, "--out", tmp_path / engine)]
+        start = ["-c", WATCHED] if engine == "numpy" else ["-m", "vedette"]
+        done = subprocess.run([sys.executable, *start, *words], capture_output=True, text=True, check=True, timeout=120)
+        told.append([json.loads(line) for line in done.stdout.splitlines()])
+    mine, theirs = told
+    assert len(mine) > 3
+    assert [(event["kind"], event["time"]) for event in mine] == [(event["kind"], event["time"]) for event in theirs]
+    assert [event["score"] for event in mine] == pytest.approx([event["score"] for event in theirs], rel=1e-5)
+    with closing(Database(tmp_path / "numpy", writer=False)) as database:
+        assert [explained(Records(database), event["id"]).score for event in mine[:5]] == [event["score"] for event in mine[:5]]
+
+
+def test_what_numpy_cannot_run_is_refused_and_left_alone_when_it_comes_later(
+    network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, recurrent = tmp_path / "bundle", tmp_path / "recurrent"
+    x = np.concatenate([part.numbers for part in parts()[:2]])
+    save_bundle(LstmAutoencoder(window=4, epochs=1).fit(x), recurrent)
+    with pytest.raises(DetectorMisused, match=re.escape(f"{recurrent}: NumPy cannot run its network")):
+        begun(tmp_path / "refused", recurrent, engine="numpy")
+    shutil.copytree(network, mine)
+    agent = begun(tmp_path / "state", mine, engine="numpy")
+    try:
+        for file in recurrent.iterdir():
+            shutil.copyfile(file, mine / file.name)
+        agent._look()
+        assert "a new bundle is left alone" in caplog.text
+        assert agent.status.phase == "steady"
+        agent._take(parts()[0], "0")
+    finally:
+        agent.close(0)
+    with pytest.raises(CheckpointError, match='was begun with engine = "numpy"'):
+        begun(tmp_path / "state", mine, engine="onnx")
 
 
 def test_a_folder_that_was_begun_otherwise_is_refused(bundle: Path, tmp_path: Path) -> None:

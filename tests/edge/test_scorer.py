@@ -82,6 +82,17 @@ def test_a_score_can_be_made_again_from_its_sample(bundle: tuple[Path, Readings]
         assert scorer.causes(values)[0].startswith(("s", "lamp"))
 
 
+def test_numpy_scores_the_same_whatever_comes_together(bundle: tuple[Path, Readings]) -> None:
+    folder, readings = bundle
+    scorer, part = Scorer.of(folder, "numpy"), readings.take(slice(0, 300))
+    assert scorer.graph is None
+    scores = scorer.score(part)
+    for size in (1, 7, 170):
+        np.testing.assert_array_equal(in_batches(Scorer.of(folder, "numpy"), part, size), scores)
+    np.testing.assert_allclose(scores, Scorer.of(folder).score(part), rtol=1e-5)
+    assert [scorer.exact(scorer.sample(row)) for row in (0, 3, 90, 299)] == scores[[0, 3, 90, 299]].tolist()
+
+
 def test_a_restart_changes_nothing(bundle: tuple[Path, Readings]) -> None:
     folder, readings = bundle
     whole, before, after = (Scorer.of(folder) for _ in range(3))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -120,6 +121,8 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
         A file is absent, damaged, too large, of another version, does not match its checksum or the others.
     MissingExtra
         torch is asked for and not installed.
+    DetectorMisused
+        NumPy is asked for, and the network is no dense one.
     """
     about = _about(folder)
     files = {name: _read(folder / name) for name in about["sha256"]}
@@ -127,7 +130,8 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
         if hashlib.sha256(files[name]).hexdigest() != wanted:
             raise CheckpointError(f"{folder}: {name} does not match its checksum; copy the bundle again")
     memory, _ = read_memory(folder / WEIGHTS)
-    try:
+    unfit = ""
+    with _held_together(folder):
         detector = build(DETECTORS, about["detector"], f"{folder / ABOUT}, detector").restore(memory)
         detector.threshold_  # noqa: B018 - says so if there is none
         if detector.scaling != detector.scaler.scaling:
@@ -141,13 +145,28 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
                 detector.run_by(OnnxNetwork(files[MODEL], width, str(folder / MODEL)))
             elif engine == "numpy":
                 narrow = compacted(detector.layers, detector.weights_)
-                network = FlatNetwork(narrow.layers, LIVE_ROWS)
-                network.load(narrow.vector)
-                detector.run_by(network)
+                try:
+                    network = FlatNetwork(narrow.layers, LIVE_ROWS, whole=True)
+                except DetectorMisused as error:
+                    unfit = str(error)
+                else:
+                    network.load(narrow.vector)
+                    detector.run_by(network)
+    if unfit:
+        raise DetectorMisused(f"{folder}: NumPy cannot run its network, the engine 'onnx' can: {unfit}")
+    with _held_together(folder):
         # What does not fit together shows when it scores.
         scores = detector.score_samples(np.zeros((1, detector.window.size * detector.scaler.width), dtype=np.float32))
         if scores.shape != (1,):
             raise ValueError(f"one sample got scores of shape {scores.shape}")
+    return detector
+
+
+@contextmanager
+def _held_together(folder: Path) -> Iterator[None]:
+    """Say of a bundle that its files do not fit together where what is done with them fails."""
+    try:
+        yield
     except MissingExtra:
         raise
     except VedetteError as error:
@@ -155,7 +174,6 @@ def load_bundle(folder: Path, engine: Engine = "onnx") -> Detector:
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         said = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise CheckpointError(f"the bundle {folder} does not hold together: {said}") from None
-    return detector
 
 
 def load_score(folder: Path, detector: Detector) -> OnnxScore | None:

@@ -29,7 +29,7 @@ from vedette.edge.sinks.base import SINKS, AnySink
 from vedette.edge.sources.base import Feed
 from vedette.edge.store import Recovered, Store
 from vedette.edge.watch import Watch
-from vedette.errors import CheckpointError, RecipeError, StorageError
+from vedette.errors import CheckpointError, DetectorMisused, RecipeError, StorageError
 from vedette.settings import describe
 
 __all__ = ["Agent", "Status"]
@@ -131,7 +131,7 @@ class Agent:
             if gone := self.store.outbox.forget_others():
                 log.warning("events wait for sinks that there are no more, and are forgotten", extra={"events": gone})
             found = self.store.recover()
-            self._versions = Versions(folder / "models", watch.models.versions)
+            self._versions = Versions(folder / "models", watch.models.versions, watch.engine)
             if watch.bundle is not None:
                 if bundle is not None:
                     raise RecipeError(f"the bundle is said twice, {bundle} and {watch.bundle.url}: say one of them")
@@ -167,8 +167,12 @@ class Agent:
         return self._model(self._versions.place(digest) if digest else self._versions.keep(self._bundle))
 
     def _model(self, folder: Path) -> Scorer:
-        scorer = Scorer.of(folder)
-        self.store.records.keep_model(scorer.digest, {"bundle": str(folder.resolve())})
+        scorer, engine = Scorer.of(folder, self.watch.engine), self.watch.engine
+        known = self.store.records.models().get(scorer.digest, {"engine": engine}).get("engine", "onnx")
+        if known != engine:
+            # The last digits differ: what was told could not be scored again.
+            raise CheckpointError(f"{self.store.folder} was begun with engine = \"{known}\"; say so, or choose another folder with --out")
+        self.store.records.keep_model(scorer.digest, {"bundle": str(folder.resolve()), "engine": engine})
         return scorer
 
     def _recover(self, found: Recovered, others: Sequence[str]) -> None:
@@ -196,7 +200,7 @@ class Agent:
         assert self.sentry.care is not None
         try:
             self.sentry.care.offer(self._model(folder))
-        except CheckpointError as error:
+        except (CheckpointError, DetectorMisused) as error:
             log.warning("a new bundle is left alone", extra={"reason": str(error)})
             return False
         return True
@@ -207,7 +211,7 @@ class Agent:
             return
         try:
             folder = self._versions.keep(self._bundle)
-        except (CheckpointError, StorageError) as error:
+        except (CheckpointError, DetectorMisused, StorageError) as error:
             log.warning("a new bundle is left alone", extra={"reason": str(error)})
             return
         if self._offer(folder):

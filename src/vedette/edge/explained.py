@@ -86,4 +86,4 @@ def _scorer(records: Records, event: Event) -> Scorer | RollingScorer:
     folder = Path(about["bundle"])
     if digest_of(folder) != event.model:
         raise CheckpointError(f"{folder} is not the bundle any more that scored event {event.id}")
-    return Scorer.of(folder)
+    return Scorer.of(folder, about.get("engine", "onnx"))

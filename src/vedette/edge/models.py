@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import numpy as np
 from pydantic import Field
 
-from vedette.detectors.bundle import FILES, digest_of, load_bundle
+from vedette.detectors.bundle import FILES, Engine, digest_of, load_bundle
 from vedette.edge.drift import Drift
 from vedette.edge.judge import Judge, Judged
 from vedette.edge.readings import Readings
 from vedette.edge.scorer import Scorer, part_of, parts_as
-from vedette.errors import CheckpointError, StorageError
+from vedette.errors import CheckpointError, DetectorMisused, StorageError
 from vedette.files import write_atomic
 from vedette.message import Memory
 from vedette.settings import Settings
@@ -251,10 +251,12 @@ class Versions:
         Where they are kept; made if it is not there.
     most
         How many; the oldest goes first, never the one at work.
+    engine
+        What must be able to run them.
     """
 
-    def __init__(self, folder: Path, most: int = 5) -> None:
-        self.folder, self.most = folder, most
+    def __init__(self, folder: Path, most: int = 5, engine: Engine = "onnx") -> None:
+        self.folder, self.most, self.engine = folder, most, engine
         self._seen = ""
 
     @property
@@ -285,7 +287,7 @@ class Versions:
 
         Raises
         ------
-        CheckpointError
+        CheckpointError, DetectorMisused
             See `load_bundle`.
         StorageError
             It cannot be written.
@@ -298,15 +300,15 @@ class Versions:
                 if (bundle / name).exists():
                     shutil.copyfile(bundle / name, fresh / name)
             # What is checked is the copy: the folder it comes from may be written at this moment.
-            load_bundle(fresh)
+            load_bundle(fresh, self.engine)
             digest = digest_of(fresh)
             if not (self.folder / digest).exists():
                 fresh.rename(self.folder / digest)
             shutil.rmtree(fresh, ignore_errors=True)
             self._note([*(each for each in self.digests if each != digest), digest])
-        except CheckpointError as error:
+        except (CheckpointError, DetectorMisused) as error:
             shutil.rmtree(fresh, ignore_errors=True)
-            raise CheckpointError(str(error).replace(str(fresh), str(bundle))) from None
+            raise type(error)(str(error).replace(str(fresh), str(bundle))) from None
         except OSError as error:
             raise StorageError(f"cannot keep a model in {self.folder}: {error.strerror or error}") from None
         return self.folder / digest

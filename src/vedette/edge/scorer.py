@@ -12,7 +12,7 @@ import numpy as np
 from vedette.data.table import Coded, Table
 from vedette.data.windows import CHUNK_VALUES, averaged
 from vedette.detectors.base import Detector
-from vedette.detectors.bundle import digest_of, load_bundle, load_score
+from vedette.detectors.bundle import Engine, digest_of, load_bundle, load_score
 from vedette.detectors.explanation import explain
 from vedette.detectors.fused import OnnxScore
 from vedette.edge.readings import Readings
@@ -59,16 +59,23 @@ class Scorer:
         self._batch: tuple[Ordered, Array, Array, Array] | None = None
 
     @classmethod
-    def of(cls, folder: Path) -> Self:
+    def of(cls, folder: Path, engine: Engine = "onnx") -> Self:
         """Make one of a bundle.
+
+        Parameters
+        ----------
+        folder
+            The bundle.
+        engine
+            As for `load_bundle`; only ONNX Runtime scores by the bundle's graph.
 
         Raises
         ------
         CheckpointError
             See `load_bundle`, `load_score`.
         """
-        detector = load_bundle(folder)
-        return cls(detector, load_score(folder, detector), digest_of(folder))
+        detector = load_bundle(folder, engine)
+        return cls(detector, load_score(folder, detector) if engine == "onnx" else None, digest_of(folder))
 
     @property
     def windowed(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -35,6 +36,8 @@ class Watch(Settings):
         How they are laid out.
     bundle
         Web address of the detector, if it is not in a folder.
+    engine
+        What scores by the bundle: ONNX Runtime, or NumPy, which takes 30 MB less and several times as long (networks: dense ones only).
     sensors
         What a reading holds, where there is no bundle and the source does not know by itself.
     rolling
@@ -58,6 +61,7 @@ class Watch(Settings):
     source: AnySource
     format: Format = Format()
     bundle: BundleUrl | None = None
+    engine: Literal["onnx", "numpy"] = "onnx"
     sensors: tuple[str, ...] = ()
     rolling: Rolling = Rolling()
     calibration: AnyCalibration | None = None

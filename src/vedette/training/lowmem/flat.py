@@ -27,6 +27,9 @@ class FlatNetwork:
         The network as data.
     rows
         Rows that are run through at once.
+    whole
+        Always run so many, for a few rows too: what a row gives does not depend on how many there are (NumPy adds up in another order for
+        one row than for several).
 
     Raises
     ------
@@ -34,8 +37,8 @@ class FlatNetwork:
         It has other layers than dense ones with activations.
     """
 
-    def __init__(self, layers: Layers, rows: int = ROWS) -> None:
-        self.layers, self.layout = layers, layout_of(layers)
+    def __init__(self, layers: Layers, rows: int = ROWS, whole: bool = False) -> None:
+        self.layers, self.layout, self._whole = layers, layout_of(layers), whole
         self._runner = DenseNetwork(dense_of(layers), rows, training=False)
 
     def _arrays(self) -> dict[str, Array]:
@@ -72,5 +75,5 @@ class FlatNetwork:
         for start in range(0, len(rows), runner.rows):
             some = rows[start : start + runner.rows]
             runner.inputs[: len(some)] = some
-            found[start : start + len(some)] = runner.forward(len(some))
+            found[start : start + len(some)] = runner.forward(runner.rows if self._whole else len(some))[: len(some)]
         return found
