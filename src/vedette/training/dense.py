@@ -55,11 +55,11 @@ def dense_of(layers: Sequence[Mapping[str, Any]]) -> list[Dense]:
         elif kind in ACTIVATIONS and found and not found[-1].activation:
             slope = float(layer.get("slope", 0.01)) if kind == "leaky-relu" else 0.01
             if not 0 <= slope <= 1:
-                raise DetectorMisused(f"dense networks in NumPy have slopes from 0 to 1; the layer '{layer['name']}' has {slope:g}")
+                raise DetectorMisused(f"without torch Vedette knows slopes from 0 to 1; the layer '{layer['name']}' has {slope:g}")
             found[-1] = found[-1]._replace(activation=kind if slope else "relu", slope=slope)
         else:
             raise DetectorMisused(
-                f"dense networks in NumPy have dense layers alone, each with one activation ({', '.join(ACTIVATIONS)}); "
+                f"without torch Vedette knows dense layers, each with one activation ({', '.join(ACTIVATIONS)}); "
                 f"the layer '{layer['name']}' is '{kind}'"
             )
     return found
