@@ -171,7 +171,7 @@ class Agent:
         known = self.store.records.models().get(scorer.digest, {"engine": engine}).get("engine", "onnx")
         if known != engine:
             # The last digits differ: what was told could not be scored again.
-            raise CheckpointError(f"{self.store.folder} was begun with engine = \"{known}\"; say so, or choose another folder with --out")
+            raise CheckpointError(f'{self.store.folder} was begun with engine = "{known}"; say so, or choose another folder with --out')
         self.store.records.keep_model(scorer.digest, {"bundle": str(folder.resolve()), "engine": engine})
         return scorer
 
